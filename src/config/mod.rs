@@ -1,0 +1,190 @@
+//! The configuration: a section per room, `config/default.toml` below a file, the environment and flags.
+
+mod load;
+mod units;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Interval, Protocol, Seed};
+
+pub use load::{ConfigError, DEFAULT_TOML};
+pub use units::Size;
+
+/// All sections. Each room takes its own only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub intake: Intake,
+    pub queue: Queue,
+    pub worker: Worker,
+    pub probe: Probe,
+    pub store: Store,
+    pub api: Api,
+}
+
+/// How checkpoint files are found and proven whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intake {
+    pub dirs: Vec<PathBuf>,
+    pub roots: Vec<PathBuf>,
+    pub path_map: BTreeMap<String, PathBuf>,
+    pub watch: Watch,
+    #[serde(with = "units::duration")]
+    pub settle: Duration,
+    #[serde(with = "units::duration")]
+    pub poll: Duration,
+    #[serde(with = "units::duration")]
+    pub give_up: Duration,
+}
+
+/// How files are found besides the rescan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watch {
+    Auto,
+    Notify,
+    Poll,
+}
+
+/// Which checkpoints are probed, and in which order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    pub every_n_epochs: u32,
+    pub due: Due,
+    pub policy: Policy,
+    #[serde(with = "units::maybe_duration")]
+    pub idle_after: Option<Duration>,
+    pub retries: u32,
+}
+
+/// The due rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Due {
+    AtLeast,
+    Modulo,
+}
+
+/// Which queued request is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    InOrder,
+}
+
+/// How jobs are run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    pub command: Vec<String>,
+    pub launcher: Vec<String>,
+    pub max_parallel: usize,
+    #[serde(with = "units::duration")]
+    pub lease: Duration,
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+    pub threads: usize,
+    pub nice: u8,
+    pub device: String,
+    pub share_gpu: bool,
+    pub gpu_memory: Size,
+}
+
+/// What is computed. Everything here that changes a number is part of the protocol's digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    pub data: PathBuf,
+    pub split: Split,
+    pub folds: u32,
+    pub split_seed: u64,
+    pub strict: bool,
+    pub seeds: Vec<u64>,
+    pub fit_epochs: u32,
+    pub batch_size: u32,
+    pub learning_rate: f64,
+    pub threshold: f64,
+    pub clouds: Clouds,
+    pub latlon: Latlon,
+    pub interval: Interval,
+    pub opaque_globals: Vec<String>,
+    pub cache: PathBuf,
+}
+
+impl Probe {
+    /// What decides a result besides weights and data.
+    pub fn protocol(&self) -> Protocol {
+        // An enum without data always serialises to its word.
+        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Protocol {
+            revision: 1,
+            heads: vec!["conv".to_owned()],
+            split: word(serde_json::json!(self.split)),
+            folds: self.folds,
+            split_seed: self.split_seed,
+            seeds: self.seeds.iter().copied().map(Seed).collect(),
+            fit_epochs: self.fit_epochs,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            threshold: self.threshold,
+            clouds: word(serde_json::json!(self.clouds)),
+            latlon: word(serde_json::json!(self.latlon)),
+            interval: word(serde_json::json!(self.interval)),
+        }
+    }
+}
+
+/// How chips are dealt to training and validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    EventFolds,
+    List,
+    Random,
+}
+
+/// What happens under cloud and shadow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clouds {
+    /// Pixels as they are, labels ignored.
+    Ignore,
+    /// Raw 0 in all bands, label 0.
+    ClayV0,
+}
+
+/// How a chip's place is given to the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Latlon {
+    /// Degrees of the centre.
+    Wgs84,
+    /// Projected metres of the centre, taken for degrees.
+    ClayV0Benchmark,
+}
+
+/// Where results are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub path: PathBuf,
+    pub pins: PathBuf,
+    pub results: PathBuf,
+    pub max_bytes: Size,
+    pub keep_last: u32,
+    pub keep_best: u32,
+}
+
+/// How the service is reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub listen: SocketAddr,
+    pub token_file: PathBuf,
+    pub protect_reads: bool,
+    pub hosts: Vec<String>,
+}

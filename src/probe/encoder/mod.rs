@@ -1,0 +1,2 @@
+//! The Clay v0 encoder.
+pub mod keys;

@@ -1,0 +1,13 @@
+//! Logs: one line per event on standard error, filtered by `RUST_LOG` (default `info`).
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// Starts logging; a second call does nothing. `json` writes one JSON object a line.
+pub fn start(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,tower_http=warn"));
+    let ansi = std::io::stderr().is_terminal();
+    let base = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
+    let _ = if json { base.json().try_init() } else { base.try_init() };
+}

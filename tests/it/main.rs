@@ -1,0 +1,12 @@
+//! The integration tests: one binary, a file per capability.
+
+mod api;
+mod chips;
+mod cli;
+mod demo;
+mod encoder;
+mod probe;
+mod rig;
+mod service;
+mod tidy;
+mod unpickle;
