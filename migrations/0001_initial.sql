@@ -36,7 +36,9 @@ create table checkpoints (
     size           integer,
     mtime_ns       integer,
     ctime_ns       integer,
-    changed_at     text,                -- when this identity was first seen; it settles from here
+    changed_at     text not null,       -- when this identity was first seen; it settles from here
+    tries          integer not null default 0, -- pins of this identity that failed and may be tried again
+    not_before     text,                -- the next try waits until then
     -- what its content says; null until it is whole
     format         text,
     file_digest    text,

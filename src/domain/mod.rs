@@ -12,7 +12,7 @@ pub use digest::Digest;
 pub use metric::{Confusion, Metric, Metrics};
 pub use names::{Epoch, ParseNameError, RunName, Seed};
 pub use report::{
-    ChipRecord, ChipScore, Curve, CurvePoint, DatasetSummary, Fit, Interval, ProbeReport, Progress, Protocol, Refusal,
+    ChipRecord, ChipScore, Curve, CurvePoint, DatasetSummary, Failure, Fit, Interval, ProbeReport, Progress, Protocol, Refusal,
     Seconds, Side, Stage, Summary, Versions,
 };
 pub use state::{Change, CheckpointState, RequestState};

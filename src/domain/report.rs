@@ -236,3 +236,14 @@ pub enum Stage {
     Fit,
     Score,
 }
+
+/// Why a job ended without an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A class-word: `truncated`, `unsafe-pickle`, `no-chips`, `out-of-memory`, `worker-died`, ...
+    pub reason: String,
+    /// What, where, and what to do.
+    pub message: String,
+    /// Trying again may help: a file half written, a device that went away.
+    pub retry: bool,
+}

@@ -1,1 +1,13 @@
-//! (to come)
+//! Finds checkpoint files, lets them settle, has them proven and pinned, and puts them on their curve.
+
+mod desk;
+mod files;
+mod paths;
+mod scan;
+mod watch;
+
+pub use desk::Desk;
+pub use files::{is_checkpoint_name, identity_of};
+pub use paths::Places;
+pub use scan::{PinJobs, Scanner};
+pub use watch::Watcher;

@@ -1,3 +1,11 @@
-//! Runs one job in a child process: the supervisor's side, the launcher, the child's side, and the door between.
+//! Runs one job in a child process: launcher and supervisor on this side of the door, `child` on the other.
 
+pub mod child;
+mod heart;
+mod launch;
+pub mod lanes;
 pub mod protocol;
+mod supervise;
+
+pub use launch::Launcher;
+pub use supervise::{Started, Supervisor};

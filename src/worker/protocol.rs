@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config,
-    domain::{ChipRecord, DatasetSummary, Digest, Epoch, Pinned, Progress, RunName},
+    domain::{ChipRecord, DatasetSummary, Digest, Epoch, Failure, Pinned, Progress, RunName},
 };
 
 /// Raised when either side would misread the other.
@@ -149,15 +149,4 @@ pub enum Outcome {
         device: String,
         device_reason: String,
     },
-}
-
-/// Why a job ended without an outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// A class-word: `truncated`, `unsafe-pickle`, `no-chips`, `out-of-memory`, `worker-died`, ...
-    pub reason: String,
-    /// What, where, and what to do.
-    pub message: String,
-    /// Trying again may help: a file half written, a device that went away.
-    pub retry: bool,
 }
