@@ -1,1 +1,5 @@
-//! (to come)
+//! All HTTP.
+
+mod state;
+
+pub use state::{ApiState, Facts, Later, Posting, Status};

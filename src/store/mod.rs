@@ -4,6 +4,7 @@ mod checkpoints;
 mod datasets;
 mod pins;
 mod points;
+mod read;
 mod requests;
 mod results;
 
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 pub use checkpoints::{CheckpointRow, Identity, NewCheckpoint, PostedFields};
 pub use points::{AttemptTop, NewPoint, PointRow};
 pub use requests::{ClaimedRequest, RequestRow, SlotRow};
+pub use read::*;
 pub use results::ResultKey;
 
 /// A handle on the database; cheap to clone.
