@@ -14,7 +14,7 @@ pub use metric::{Confusion, Metric, Metrics};
 pub use names::{Epoch, ParseNameError, RunName, Seed};
 pub use post::{Context, Posted, PostedCheckpoint, PostedPath};
 pub use report::{
-    ChipRecord, ChipScore, Curve, CurvePoint, DatasetSummary, Failure, Fit, Interval, ProbeReport, Progress, Protocol, Refusal,
-    Seconds, Side, Stage, Summary, Versions,
+    ChipRecord, ChipScore, Curve, CurvePoint, DatasetSummary, Failure, Fit, Interval, ProbeReport, Progress, Protocol,
+    Refusal, Seconds, Side, Stage, Summary, Versions,
 };
 pub use state::{Change, CheckpointState, RequestState};

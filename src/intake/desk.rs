@@ -74,7 +74,8 @@ impl Desk {
         let before = row.posted()?;
         match row.state()? {
             CheckpointState::Whole => {
-                let point = row.point_id.ok_or_else(|| Error::Internal(format!("checkpoint {id} is whole without a point")))?;
+                let point =
+                    row.point_id.ok_or_else(|| Error::Internal(format!("checkpoint {id} is whole without a point")))?;
                 self.agrees_with_point(db, point, row, fields).await?;
                 self.store.merge_context(db, point, context).await?;
                 let queued = force && self.queue.force(db, point, &at).await?;
@@ -106,11 +107,16 @@ impl Desk {
     ) -> Result<()> {
         let Some(known) = self.store.point(db, point).await? else { return Ok(()) };
         let differs = |name: &str, posted: String, known: String| {
-            Err(Error::Conflict(format!("`{}`: `{name}` was posted as `{posted}`, but is known as `{known}`", row.path)))
+            Err(Error::Conflict(format!(
+                "`{}`: `{name}` was posted as `{posted}`, but is known as `{known}`",
+                row.path
+            )))
         };
         let posted_run = row.posted()?.run;
         match fields {
-            PostedFields { run: Some(run), .. } if posted_run.as_ref().map_or(row.run.as_str(), RunName::as_str) != run.as_str() => {
+            PostedFields { run: Some(run), .. }
+                if posted_run.as_ref().map_or(row.run.as_str(), RunName::as_str) != run.as_str() =>
+            {
                 differs("run", run.to_string(), row.run.clone())
             }
             PostedFields { attempt: Some(n), .. } if i64::from(*n) != known.attempt => {
@@ -168,11 +174,17 @@ fn is_same_file(row: &CheckpointRow, now: Option<Identity>) -> bool {
 
 /// What two posts say together.
 fn merge(before: &PostedFields, now: &PostedFields, path: &Path) -> Result<PostedFields> {
-    fn one<T: Clone + PartialEq + std::fmt::Display>(name: &str, a: &Option<T>, b: &Option<T>, path: &Path) -> Result<Option<T>> {
+    fn one<T: Clone + PartialEq + std::fmt::Display>(
+        name: &str,
+        a: &Option<T>,
+        b: &Option<T>,
+        path: &Path,
+    ) -> Result<Option<T>> {
         match (a, b) {
-            (Some(a), Some(b)) if a != b => {
-                Err(Error::Conflict(format!("`{}`: `{name}` was posted as `{a}` before, and as `{b}` now", path.display())))
-            }
+            (Some(a), Some(b)) if a != b => Err(Error::Conflict(format!(
+                "`{}`: `{name}` was posted as `{a}` before, and as `{b}` now",
+                path.display()
+            ))),
             (a, b) => Ok(b.clone().or(a.clone())),
         }
     }
@@ -187,7 +199,8 @@ fn merge(before: &PostedFields, now: &PostedFields, path: &Path) -> Result<Poste
 /// Two JSON objects, the later one winning key by key.
 fn merge_json(before: &str, now: &str) -> Result<String> {
     let parse = |text: &str| {
-        serde_json::from_str::<serde_json::Map<_, _>>(text).map_err(|e| Error::Internal(format!("context `{text}`: {e}")))
+        serde_json::from_str::<serde_json::Map<_, _>>(text)
+            .map_err(|e| Error::Internal(format!("context `{text}`: {e}")))
     };
     let mut merged = parse(before)?;
     merged.extend(parse(now)?);

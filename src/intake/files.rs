@@ -24,7 +24,9 @@ pub struct Found {
 /// Whether a file of that name is taken for a checkpoint.
 pub fn is_checkpoint_name(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-    let known = path.extension().is_some_and(|e| ["ckpt", "pt", "pth", "safetensors"].iter().any(|k| e.eq_ignore_ascii_case(k)));
+    let known = path
+        .extension()
+        .is_some_and(|e| ["ckpt", "pt", "pth", "safetensors"].iter().any(|k| e.eq_ignore_ascii_case(k)));
     known && !hidden
 }
 

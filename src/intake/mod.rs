@@ -7,7 +7,7 @@ mod scan;
 mod watch;
 
 pub use desk::Desk;
-pub use files::{is_checkpoint_name, identity_of};
+pub use files::{identity_of, is_checkpoint_name};
 pub use paths::Places;
 pub use scan::{PinJobs, Scanner};
 pub use watch::Watcher;

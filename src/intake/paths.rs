@@ -47,7 +47,8 @@ impl Places {
             .iter()
             .find_map(|(from, to)| path.strip_prefix(from).ok().map(|rest| to.join(rest)))
             .unwrap_or_else(|| path.to_path_buf());
-        let candidates = if mapped.is_absolute() { vec![mapped] } else { self.roots.iter().map(|r| r.join(&mapped)).collect() };
+        let candidates =
+            if mapped.is_absolute() { vec![mapped] } else { self.roots.iter().map(|r| r.join(&mapped)).collect() };
         let there = candidates.iter().find(|c| c.exists()).or(candidates.first());
         let real = after_symlinks(there.ok_or_else(|| self.outside(Path::new(posted)))?);
         let inside = self.roots.iter().any(|root| real.starts_with(after_symlinks(root)));

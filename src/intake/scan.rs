@@ -192,7 +192,8 @@ impl<P: PinJobs> Scanner<P> {
             },
             Err(failure) if failure.reason == "stopped" => Ok(()),
             Err(failure) if failure.retry && age(&row.changed_at) < self.config.give_up => {
-                let wait = self.config.settle.max(Duration::from_millis(500)).saturating_mul(1 << row.tries.clamp(0, 6));
+                let wait =
+                    self.config.settle.max(Duration::from_millis(500)).saturating_mul(1 << row.tries.clamp(0, 6));
                 let not_before = text_of(Utc::now() + wait.min(Duration::from_secs(60)));
                 debug!(path = row.path, reason = failure.reason, "not readable yet");
                 self.store.postpone_checkpoint(row.id, &failure.reason, &failure.message, &not_before).await
@@ -232,4 +233,3 @@ fn arrival(row: &CheckpointRow, pinned: &Pinned) -> Result<Option<Arrival>> {
 fn age(text: &str) -> Duration {
     time_of(text).ok().and_then(|t| (Utc::now() - t).to_std().ok()).unwrap_or_default()
 }
-

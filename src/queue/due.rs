@@ -44,7 +44,8 @@ pub fn is_due(rule: Due, every_n: u32, epoch: Epoch, slots: &[(Epoch, RequestSta
     }
     match rule {
         Due::AtLeast => {
-            let far = |(other, state): &(Epoch, RequestState)| !state.holds_slot() || other.0.abs_diff(epoch.0) >= every_n;
+            let far =
+                |(other, state): &(Epoch, RequestState)| !state.holds_slot() || other.0.abs_diff(epoch.0) >= every_n;
             slots.iter().all(far).then_some(DueReason::EveryN)
         }
         Due::Modulo => (u64::from(epoch.0) + 1).is_multiple_of(u64::from(every_n)).then_some(DueReason::Modulo),

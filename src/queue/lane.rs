@@ -71,7 +71,14 @@ impl Queue {
                     self.store.note_end(&mut tx, claimed.id, Some(reason), Some(message), &at).await?;
                 } else {
                     let wait = Duration::from_secs(1 << row.tries.clamp(0, 8));
-                    warn!(run = claimed.run, epoch = claimed.epoch, reason, message, wait_seconds = wait.as_secs(), "probe failed, trying again");
+                    warn!(
+                        run = claimed.run,
+                        epoch = claimed.epoch,
+                        reason,
+                        message,
+                        wait_seconds = wait.as_secs(),
+                        "probe failed, trying again"
+                    );
                     let not_before = text_of(Utc::now() + wait);
                     self.store.note_retry(&mut tx, claimed.id, reason, message, &not_before).await?;
                 }

@@ -48,6 +48,8 @@ impl Queue {
 
     fn dataset(&self) -> Result<&str> {
         let digest = self.dataset_digest.get().map(String::as_str);
-        digest.ok_or_else(|| Error::Conflict("the data set is still being scanned; try again when `/readyz` says ready".into()))
+        digest.ok_or_else(|| {
+            Error::Conflict("the data set is still being scanned; try again when `/readyz` says ready".into())
+        })
     }
 }

@@ -107,7 +107,8 @@ impl Queue {
     ) -> Result<()> {
         let mut slots = Vec::new();
         for row in self.store.slots(db, attempt_id).await? {
-            let state = RequestState::parse(&row.state).ok_or_else(|| Error::Internal(format!("unknown state `{}`", row.state)))?;
+            let state = RequestState::parse(&row.state)
+                .ok_or_else(|| Error::Internal(format!("unknown state `{}`", row.state)))?;
             slots.push((Epoch(u32::try_from(row.epoch).unwrap_or(u32::MAX)), state));
         }
         let due = is_due(self.rules.due, self.rules.every_n_epochs, epoch, &slots);
@@ -177,7 +178,9 @@ impl Queue {
 
     /// Finishes runs that were silent for longer than `idle_after`.
     pub async fn finish_idle(&self) -> Result<()> {
-        let Some(idle_after) = self.rules.idle_after.and_then(|d| chrono::Duration::from_std(d).ok()) else { return Ok(()) };
+        let Some(idle_after) = self.rules.idle_after.and_then(|d| chrono::Duration::from_std(d).ok()) else {
+            return Ok(());
+        };
         for (run, name) in self.store.idle_runs(&crate::store::text_of(chrono::Utc::now() - idle_after)).await? {
             let due = self.finish_run(run).await?;
             info!(run = name, due, "no checkpoint for `queue.idle_after`: the run is over");

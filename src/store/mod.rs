@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 
 pub use checkpoints::{CheckpointRow, Identity, NewCheckpoint, PostedFields};
 pub use points::{AttemptTop, NewPoint, PointRow};
-pub use requests::{ClaimedRequest, RequestRow, SlotRow};
 pub use read::*;
+pub use requests::{ClaimedRequest, RequestRow, SlotRow};
 pub use results::ResultKey;
 
 /// A handle on the database; cheap to clone.
@@ -83,7 +83,8 @@ pub fn text_of(time: DateTime<Utc>) -> String {
 
 /// A time that the database kept.
 pub fn time_of(text: &str) -> Result<DateTime<Utc>> {
-    let time = DateTime::parse_from_rfc3339(text).map_err(|e| Error::Internal(format!("`{text}` is not a time: {e}")))?;
+    let time =
+        DateTime::parse_from_rfc3339(text).map_err(|e| Error::Internal(format!("`{text}` is not a time: {e}")))?;
     Ok(time.with_timezone(&Utc))
 }
 

@@ -39,7 +39,11 @@ impl Store {
 
     /// Pins of ended requests beyond the newest `keep_last` points and the `keep_best` by IoU of each run, oldest first.
     pub async fn spare_pins(&self, keep_last: u32, keep_best: u32) -> Result<Vec<PinRow>> {
-        Ok(sqlx::query_as(include_str!("spare_pins.sql")).bind(keep_last).bind(keep_best).fetch_all(self.pool()).await?)
+        Ok(sqlx::query_as(include_str!("spare_pins.sql"))
+            .bind(keep_last)
+            .bind(keep_best)
+            .fetch_all(self.pool())
+            .await?)
     }
 
     /// Kept pins that are not needed by an open request, oldest first, and the size of all pins in bytes.

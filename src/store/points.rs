@@ -103,9 +103,8 @@ impl Store {
 
     /// The points of a run at a step, newest attempt first.
     pub async fn points_at(&self, db: &mut SqliteConnection, run: i64, step: u64) -> Result<Vec<PointRow>> {
-        let sql = sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} where a.run_id = ?1 and p.global_step = ?2 order by a.number desc"
-        ));
+        let sql =
+            sqlx::AssertSqlSafe(format!("{COLUMNS} where a.run_id = ?1 and p.global_step = ?2 order by a.number desc"));
         Ok(sqlx::query_as(sql).bind(run).bind(i64::try_from(step).unwrap_or(i64::MAX)).fetch_all(db).await?)
     }
 

@@ -113,7 +113,8 @@ impl Store {
     /// What belongs to the change is written beside it in the same transaction, by the `note_*` functions below.
     pub async fn change_request(&self, db: &mut SqliteConnection, request: &RequestRow, change: Change) -> Result<()> {
         let from = request.state()?;
-        let refused = || Error::Conflict(format!("request {} is `{}`: {change:?} cannot happen", request.id, from.as_str()));
+        let refused =
+            || Error::Conflict(format!("request {} is `{}`: {change:?} cannot happen", request.id, from.as_str()));
         let to = from.after(change).ok_or_else(refused)?;
         let done = sqlx::query("update requests set state = ?3, progress = null where id = ?1 and state = ?2")
             .bind(request.id)
@@ -126,7 +127,11 @@ impl Store {
 
     /// Why it is due; it waits for nothing else then.
     pub async fn note_due(&self, db: &mut SqliteConnection, id: i64, due_reason: &str) -> Result<()> {
-        sqlx::query("update requests set due_reason = ?2, reason = null where id = ?1").bind(id).bind(due_reason).execute(db).await?;
+        sqlx::query("update requests set due_reason = ?2, reason = null where id = ?1")
+            .bind(id)
+            .bind(due_reason)
+            .execute(db)
+            .await?;
         Ok(())
     }
 

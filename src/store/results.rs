@@ -25,7 +25,13 @@ impl ResultKey {
 
 impl Store {
     /// Stores a report; one already stored under its key stays. Returns its id.
-    pub async fn add_result(&self, db: &mut SqliteConnection, report: &ProbeReport, file: &str, now: &str) -> Result<i64> {
+    pub async fn add_result(
+        &self,
+        db: &mut SqliteConnection,
+        report: &ProbeReport,
+        file: &str,
+        now: &str,
+    ) -> Result<i64> {
         let seeds: std::collections::BTreeSet<Seed> = report.fits.iter().map(|fit| fit.seed).collect();
         let added = sqlx::query_scalar(
             "insert into results (weights_digest, protocol_digest, dataset_digest, device, device_reason, encoder, \

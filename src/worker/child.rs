@@ -35,7 +35,8 @@ pub fn main() -> ExitCode {
         Ok(Ok(outcome)) => say(&Event::Finished { job, try_, outcome }),
         Ok(Err(failure)) => say(&Event::Failed { job, try_, failure }),
         Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or(panic.downcast_ref::<String>().cloned());
+            let text =
+                panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or(panic.downcast_ref::<String>().cloned());
             let message = format!("the worker panicked: {}", text.unwrap_or_default());
             say(&Event::Failed { job, try_, failure: Failure { reason: "panic".into(), message, retry: true } });
         }
@@ -76,7 +77,8 @@ fn work(job: &Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, Failur
 }
 
 fn scan(task: &Scan, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, Failure> {
-    let refused = |error: chips::ChipError| Failure { reason: error.reason.to_owned(), message: error.message, retry: false };
+    let refused =
+        |error: chips::ChipError| Failure { reason: error.reason.to_owned(), message: error.message, retry: false };
     let dataset = chips::Dataset::open(&task.settings, &task.settings.cache, progress).map_err(refused)?;
     let digest = dataset.summary().digest;
     let scanned = Scanned { dataset: dataset.summary().clone(), chips: dataset.chips().to_vec() };

@@ -84,7 +84,8 @@ impl Pulse {
         thread::spawn(move || {
             loop {
                 thread::sleep(every);
-                let progress = beat.lock().0.unwrap_or(Progress { stage: crate::domain::Stage::Load, done: 0, total: 0 });
+                let progress =
+                    beat.lock().0.unwrap_or(Progress { stage: crate::domain::Stage::Load, done: 0, total: 0 });
                 beat.say(progress);
             }
         });
@@ -94,7 +95,8 @@ impl Pulse {
     /// Tells how far it is.
     pub fn progress(&self, progress: Progress) {
         let mut last = self.lock();
-        let edge = progress.done == 0 || progress.done == progress.total || last.0.is_none_or(|p| p.stage != progress.stage);
+        let edge =
+            progress.done == 0 || progress.done == progress.total || last.0.is_none_or(|p| p.stage != progress.stage);
         let rested = last.1.is_none_or(|at| at.elapsed() >= Duration::from_millis(200));
         last.0 = Some(progress);
         if edge || rested {

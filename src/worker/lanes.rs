@@ -124,7 +124,10 @@ impl Lanes {
         let pin = self.store.pin_path(&claimed.weights_digest).await.map_err(internal)?.map(PathBuf::from);
         let pin = pin.filter(|pin| pin.is_file()).ok_or_else(|| Failure {
             reason: "pin-missing".into(),
-            message: format!("the pinned encoder of `{}` is gone; hint: POST the checkpoint with `\"force\": true`", claimed.path),
+            message: format!(
+                "the pinned encoder of `{}` is gone; hint: POST the checkpoint with `\"force\": true`",
+                claimed.path
+            ),
             retry: false,
         })?;
         let worker = self.supervisor.launcher().config();
@@ -153,7 +156,12 @@ impl Lanes {
             }
         });
         let try_ = u32::try_from(claimed.tries).unwrap_or(u32::MAX).saturating_add(1);
-        let outcome = self.supervisor.run(claimed.id, try_, task, cancel, |p| drop(send.send(Some(p)))).await;
+        let outcome = self
+            .supervisor
+            .run(claimed.id, try_, task, cancel, |p| {
+                send.send_replace(Some(p));
+            })
+            .await;
         drop(send);
         let _ = noting.await;
         match outcome? {
@@ -170,7 +178,9 @@ impl Lanes {
             dataset: digest(&claimed.dataset_digest)?,
         };
         if key.protocol != self.settings.protocol().digest() || key.dataset != self.dataset {
-            return Err(Error::Conflict("it was queued under another protocol or data set than is configured now".into()));
+            return Err(Error::Conflict(
+                "it was queued under another protocol or data set than is configured now".into(),
+            ));
         }
         Ok(key)
     }
@@ -202,7 +212,9 @@ impl Lanes {
 }
 
 fn belongs(report: &ProbeReport, key: &ResultKey) -> bool {
-    report.weights_digest == key.weights && report.protocol_digest == key.protocol && report.dataset.digest == key.dataset
+    report.weights_digest == key.weights
+        && report.protocol_digest == key.protocol
+        && report.dataset.digest == key.dataset
 }
 
 async fn read_report(file: &Path) -> Result<ProbeReport, Failure> {

@@ -4,10 +4,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::{
-    config,
-    domain::Failure,
-};
+use crate::{config, domain::Failure};
 
 /// Makes the command of a job.
 #[derive(Clone, Debug)]
@@ -45,7 +42,8 @@ impl Launcher {
             words.push(own.to_string_lossy().into_owned());
             words.push("worker".to_owned());
         }
-        let (program, arguments) = words.split_first().ok_or_else(|| failure("`worker.command` is empty".to_owned()))?;
+        let (program, arguments) =
+            words.split_first().ok_or_else(|| failure("`worker.command` is empty".to_owned()))?;
         let mut command = Command::new(program);
         command
             .args(arguments)

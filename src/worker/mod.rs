@@ -2,10 +2,10 @@
 
 pub mod child;
 mod heart;
-mod launch;
 pub mod lanes;
+mod launch;
 pub mod protocol;
 mod supervise;
 
 pub use launch::Launcher;
-pub use supervise::{Started, Supervisor};
+pub use supervise::Supervisor;

@@ -25,14 +25,6 @@ use crate::domain::{Failure, Progress};
 /// Last lines of a worker's log that are kept for the reason of a failure.
 const LAST_LINES: usize = 8;
 
-/// What a worker said of itself in its first line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Started {
-    pub version: String,
-    pub host: String,
-    pub device: String,
-}
-
 /// Runs jobs, each in a process of its own.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
@@ -76,7 +68,8 @@ impl Supervisor {
             task,
         };
         let span = info_span!("job", job = job.job, try_, pid = child.id());
-        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
             return Err(died("its pipes could not be opened".into()));
         };
         let feeder = tokio::spawn(feed(stdin, job.clone(), config.lease / 4));
@@ -152,7 +145,9 @@ async fn listen(
         match event {
             Event::Hello { protocol, version, host, device } => {
                 if protocol != PROTOCOL {
-                    let message = format!("the worker speaks protocol {protocol} (version {version}), this service {PROTOCOL}; hint: install the same version of both");
+                    let message = format!(
+                        "the worker speaks protocol {protocol} (version {version}), this service {PROTOCOL}; hint: install the same version of both"
+                    );
                     return Some(Err(Failure { reason: "protocol".into(), message, retry: false }));
                 }
                 greeted = true;
