@@ -57,7 +57,9 @@ pub fn fit_all<'a>(
                     let pick = |places: &[usize]| places.iter().map(|&i| &examples[i]).collect::<Vec<_>>();
                     let (train, val) = (pick(&fold.train), pick(&fold.val));
                     // The other end lives as long as this scope; if it did not, nobody would count.
-                    let mut tick = || drop(ticks.send(()));
+                    let mut tick = || {
+                        let _ = ticks.send(());
+                    };
                     let result = device::pool((threads / workers).max(1)).map_err(ProbeError::from).and_then(|pool| {
                         pool.install(|| fit(&train, &val, channels, settings, &mut tick)).map_err(ProbeError::from)
                     });
