@@ -1,1 +1,102 @@
-//! (to come)
+//! `clay-probe embed CKPT`: what the encoder makes of chips or of given tensors.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+
+use super::progress::Bars;
+use crate::{
+    config::Config,
+    domain::{Progress, Stage},
+    probe::{
+        ProbeError,
+        checkpoint::{Checkpoint, Options},
+        chips::Dataset,
+        device::{self, Wish},
+        embed::{embed_dataset, embed_tensors},
+        encoder::Encoder,
+    },
+};
+
+/// Write embeddings of chips, or of tensors in a file.
+#[derive(Args, Clone, Debug)]
+pub struct EmbedArgs {
+    /// The checkpoint
+    #[arg(value_name = "CKPT")]
+    checkpoint: PathBuf,
+    #[command(flatten)]
+    input: Input,
+    /// Where the embeddings go
+    #[arg(long, value_name = "OUT.safetensors")]
+    out: PathBuf,
+    /// `auto`, `cpu`, `cuda:N` or `metal` [config: worker.device]
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// Threads to compute with; 0 is all cores [config: worker.threads]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Configuration over the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Either of them.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+struct Input {
+    /// A folder of chips, with or without labels; one `decoder_input` each, named by its path below the folder
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A file with `pixels` (normalised), `latlon` and `time` or `timestep`
+    #[arg(long, value_name = "IN.safetensors")]
+    tensors: Option<PathBuf>,
+}
+
+/// Embeds and writes.
+pub fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
+    let mut flags = Vec::new();
+    let mut flag = |key, value: Option<serde_json::Value>| flags.extend(value.map(|v| (key, v)));
+    flag("probe.data", args.input.data.as_ref().map(|d| d.to_string_lossy().into()));
+    flag("worker.device", args.device.clone().map(Into::into));
+    flag("worker.threads", args.threads.map(Into::into));
+    let config = match Config::load(args.config.as_deref(), &flags) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let mut bars = Bars::new(&args.checkpoint.file_name().unwrap_or_default().to_string_lossy());
+    let result = embed(args, &config, &mut |progress| bars.show(progress));
+    bars.clear();
+    match result {
+        Ok(count) => eprintln!("embedded {count} images into `{}`", args.out.display()),
+        Err(error) => {
+            eprintln!("error: {error} [{}]", error.reason());
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn embed(args: &EmbedArgs, config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<u64, ProbeError> {
+    progress(Progress { stage: Stage::Load, done: 0, total: 1 });
+    let worker = &config.worker;
+    let wish =
+        Wish { device: &worker.device, serve: false, share_gpu: worker.share_gpu, gpu_memory: worker.gpu_memory };
+    let chosen = device::choose(&wish)?;
+    let pool = device::pool(device::threads(worker.threads, false))?;
+    let options = Options { opaque_globals: config.probe.opaque_globals.clone() };
+    let mut file = Checkpoint::open(&args.checkpoint, &options)?;
+    let shape = file.encoder().clone();
+    let encoder = Encoder::load(&shape, &mut file, &chosen.device)?;
+    drop(file);
+    if let Some(input) = &args.input.tensors {
+        return embed_tensors(&encoder, input, &chosen.device, &pool, &args.out, progress);
+    }
+    let dataset = Dataset::open_unlabelled(&config.probe, &super::folders::cache_folder(), progress)?;
+    for refused in &dataset.summary().refused {
+        eprintln!("refused: `{}`: {} [{}]", refused.path, refused.message, refused.reason);
+    }
+    embed_dataset(&encoder, &dataset, &chosen.device, &pool, &args.out, progress)
+}

@@ -4,6 +4,16 @@
 
 pub mod checkpoint; // .ckpt, .safetensors -> named tensors; pin; inspect
 pub mod chips; // data set, GeoTIFF, location, normalisation, labels, splits, cache of chips
+pub mod device; // CPU, CUDA or Metal, and why; threads
+mod dump; // what a fit was made of, so that it can be repeated elsewhere
+pub mod embed; // chips through the encoder, each once
 pub mod encoder; // clay v0: keys, patches, positions, transformer
-pub mod head; // conv decoder, its fitting, seeds
+mod error;
+mod fits; // folds x seeds, side by side
+pub mod head; // conv decoder, its fitting
+mod run; // one probe from request to report
 pub mod score; // confusion counts over batches and chips, intervals
+pub mod seed; // initial weights and batch order from a seed
+
+pub use error::ProbeError;
+pub use run::{ProbeRequest, probe};

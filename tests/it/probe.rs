@@ -1,1 +1,103 @@
-//! (to come)
+//! The head and the whole probe: golden decoder steps, and that two probes give the same numbers.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use clay_probe::{
+    domain::Seed,
+    probe::head::{AdamW, ConvHead, Targets},
+};
+
+const TRAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clay/golden/flood_train.safetensors");
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn largest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The head with parameters `{prefix}.{name}` of the golden file.
+fn head(golden: &HashMap<String, Tensor>, prefix: &str) -> ConvHead {
+    let mut head = ConvHead::new(golden["features"].dim(1).unwrap(), Seed(0));
+    for parameter in &mut head.parameters {
+        let tensor = &golden[&format!("{prefix}.{}", parameter.name)];
+        assert_eq!(tensor.dims(), parameter.shape);
+        parameter.value = values(tensor);
+    }
+    head
+}
+
+/// Chips `from..from + n` as rows `[n*h*w, C]`.
+fn rows(features: &Tensor, from: usize, n: usize) -> Tensor {
+    let chosen = features.narrow(0, from, n).unwrap().permute((0, 2, 3, 1)).unwrap();
+    chosen.reshape(((), features.dim(1).unwrap())).unwrap()
+}
+
+/// Cells of 2x2 pixels back to pixels.
+fn doubled(cells: &Tensor) -> Vec<f32> {
+    let (_, h, w) = cells.dims3().unwrap();
+    values(&cells.unsqueeze(1).unwrap().upsample_nearest2d(2 * h, 2 * w).unwrap())
+}
+
+#[test]
+fn five_golden_steps() {
+    let golden = candle_core::safetensors::load(TRAIN, &Device::Cpu).unwrap();
+    let features = &golden["features"];
+    let masks: Vec<u8> = values(&golden["masks"]).into_iter().map(|m| m as u8).collect();
+    let targets: Vec<Targets> = masks.chunks_exact(64 * 64).map(|m| Targets::new(m, 64)).collect();
+    let mut head = head(&golden, "initial");
+
+    let plain = values(&head.forward_plain(features).unwrap());
+    let fast = doubled(&head.forward(&rows(features, 0, 10), 2, false).unwrap().logits);
+    let want = values(&golden["logits_initial"]);
+    println!("logits_initial: plain {:e}, fast {:e}", largest(&plain, &want), largest(&fast, &want));
+    assert!(largest(&plain, &want) <= 1e-5 && largest(&fast, &want) <= 1e-5);
+
+    let mut optimiser = AdamW::new(&head.parameters, 1e-3);
+    for (step, want) in values(&golden["losses"]).into_iter().enumerate() {
+        let batch = rows(features, 2 * step, 2);
+        let pass = head.forward(&batch, 2, true).unwrap();
+        let (logits, mut gradient) = (values(&pass.logits), Vec::new());
+        let labelled = 2 * 64 * 64;
+        let chips = targets[2 * step..].iter().zip(logits.chunks_exact(32 * 32));
+        let loss: f64 = chips.map(|(t, z)| t.loss(z, labelled, &mut gradient)).sum::<f64>() / labelled as f64;
+        println!("step {step}: loss {loss:.6}, differs by {:e}", (loss - f64::from(want)).abs());
+        assert!((loss - f64::from(want)).abs() <= 2e-6);
+        let gradients = head.backward(&batch, &pass, gradient).unwrap();
+        if step == 0 {
+            for (parameter, gradient) in head.parameters.iter().zip(&gradients) {
+                let got = largest(gradient, &values(&golden[&format!("grad0.{}", parameter.name)]));
+                println!("grad0.{}: differs by {got:e}", parameter.name);
+                assert!(got <= 1e-6, "{}", parameter.name);
+            }
+        }
+        optimiser.step(&mut head.parameters, &gradients);
+    }
+    for parameter in &head.parameters {
+        let got = largest(&parameter.value, &values(&golden[&format!("final.{}", parameter.name)]));
+        println!("final.{}: differs by {got:e}", parameter.name);
+        assert!(got <= 2e-5, "{}", parameter.name);
+    }
+    let last = head.forward(&rows(features, 0, 10), 2, false).unwrap().logits;
+    let got = largest(&doubled(&last), &values(&golden["logits_final"]));
+    let last = values(&last);
+    let loss: f64 = targets.iter().zip(last.chunks_exact(32 * 32)).map(|(t, z)| t.score(z, 0.5).0).sum();
+    let differs = (loss / masks.len() as f64 - f64::from(values(&golden["loss_all_final"])[0])).abs();
+    println!("logits_final: differs by {got:e}; loss_all_final: by {differs:e}");
+    assert!(got <= 5e-5 && differs <= 2e-6);
+}
+
+/// The fast pass and its gradients against candle's own operations, on more than one size.
+#[test]
+fn the_fast_decoder_is_the_plain_one() {
+    for grid in [1, 3, 7] {
+        let head = ConvHead::new(48, Seed(grid as u64));
+        let features = Tensor::randn(0f32, 1.0, (2, 48, grid, grid), &Device::Cpu).unwrap();
+        let plain = values(&head.forward_plain(&features).unwrap());
+        let fast = doubled(&head.forward(&rows(&features, 0, 2), grid, false).unwrap().logits);
+        assert!(largest(&plain, &fast) < 1e-5, "{grid}: {:e}", largest(&plain, &fast));
+    }
+}

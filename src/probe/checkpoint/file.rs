@@ -1,0 +1,122 @@
+//! The trainer's file: one descriptor, plain reads at positions, and whether it changed meanwhile.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::error::{CheckpointError, Result};
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Identity {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            ctime: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+/// A file of the trainer, opened once and read with plain reads: never mapped, locked or written.
+#[derive(Clone, Debug)]
+pub(super) struct TrainerFile {
+    path: PathBuf,
+    file: Arc<File>,
+    opened: Identity,
+    position: u64,
+}
+
+impl TrainerFile {
+    /// Opens the file (through a link, if it is one).
+    pub fn open(path: &Path) -> Result<Self> {
+        // Without `NONBLOCK` the opening of a named pipe would wait for a writer for ever.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let file = file.map_err(|e| CheckpointError::io(path, &e))?;
+        let meta = file.metadata().map_err(|e| CheckpointError::io(path, &e))?;
+        if !meta.is_file() {
+            let what = if meta.is_dir() { "is a folder, not a file" } else { "is not a regular file" };
+            return Err(CheckpointError::refuse("unreadable", path, what));
+        }
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), opened: Identity::of(&meta), position: 0 })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes at the time of opening.
+    pub fn size(&self) -> u64 {
+        self.opened.size
+    }
+
+    /// Fills `buffer` from `at`.
+    pub fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> Result<()> {
+        self.file.read_exact_at(buffer, at).map_err(|e| CheckpointError::io(&self.path, &e))
+    }
+
+    /// Up to `len` bytes of the file's start.
+    pub fn start(&self, len: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len.min(self.size()) as usize];
+        self.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// Refuses with `changed` when the content may be another than at the time of opening.
+    ///
+    /// A file that was deleted meanwhile (trainers keep the best few) is whole all the same: its content lives on
+    /// behind the open descriptor.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let meta = self.file.metadata().map_err(|e| CheckpointError::io(&self.path, &e))?;
+        let now = Identity::of(&meta);
+        let changed = |how: &str| {
+            let what = format!("was {how} while it was read; hint: it is read again once it has settled");
+            Err(CheckpointError::later("changed", &self.path, what))
+        };
+        match std::fs::metadata(&self.path) {
+            Ok(meta) if (meta.dev(), meta.ino()) != (now.device, now.inode) => changed("replaced"),
+            Ok(_) if now != self.opened => changed("written to"),
+            // Deleting changes ctime, and nothing else.
+            Err(_) if Identity { ctime: self.opened.ctime, ..now } != self.opened => changed("written to"),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Read for TrainerFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Not beyond the size at opening: a file that grows meanwhile is refused at the end anyhow.
+        let left = self.opened.size.saturating_sub(self.position);
+        let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.file.read_at(&mut buffer[..len], self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for TrainerFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.opened.size.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

@@ -1,0 +1,141 @@
+//! What a checkpoint is, what would be read of it, or exactly why it is refused.
+
+use std::{fmt, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    CheckpointError, Encoder, Options,
+    contents::{self, Container, Contents},
+    dtype_of,
+    error::Result,
+    file::TrainerFile,
+    proof,
+};
+use crate::domain::{Digest, EncoderShape, Epoch, Format};
+
+/// What `inspect CKPT` tells; what is not known is null.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckpointReport {
+    /// `checkpoint`.
+    pub kind: &'static str,
+    pub path: String,
+    pub file_digest: Option<Digest>,
+    pub weights_digest: Option<Digest>,
+    pub format: Option<Format>,
+    pub epoch: Option<Epoch>,
+    pub global_step: Option<u64>,
+    pub encoder: Option<EncoderShape>,
+    /// `f32`, `f16`, `bf16`, `f64` or `mixed`.
+    pub dtype: Option<String>,
+    pub usable: bool,
+    /// A class-word; null when usable.
+    pub reason: Option<&'static str>,
+    pub message: Option<String>,
+    /// Whether trying again later can help: the file is not there, not whole, or changing.
+    pub retry: bool,
+    /// `lightning_version`, plain `hyper_parameters`, other plain values of the file.
+    pub about: serde_json::Value,
+}
+
+/// Whether a file's extension is one of a checkpoint: `.ckpt`, `.pt`, `.pth` or `.safetensors`.
+pub fn looks_like_checkpoint(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    matches!(extension.as_deref(), Some("ckpt" | "pt" | "pth" | "safetensors"))
+}
+
+/// Reads a checkpoint and every tensor of its encoder, and tells what it is.
+pub fn inspect(path: &Path, options: &Options) -> CheckpointReport {
+    let mut report = CheckpointReport {
+        kind: "checkpoint",
+        path: path.display().to_string(),
+        file_digest: None,
+        weights_digest: None,
+        format: None,
+        epoch: None,
+        global_step: None,
+        encoder: None,
+        dtype: None,
+        usable: false,
+        reason: None,
+        message: None,
+        retry: false,
+        about: serde_json::Value::Null,
+    };
+    match TrainerFile::open(path).and_then(|file| {
+        let read = report.read(&file, options);
+        file.check_unchanged().and(read)
+    }) {
+        Ok(()) => report.usable = true,
+        Err(CheckpointError { reason, message, retry }) => {
+            (report.reason, report.message, report.retry) = (Some(reason), Some(message), retry);
+        }
+    }
+    report
+}
+
+impl CheckpointReport {
+    /// Fills in what the file tells, as far as it goes.
+    fn read(&mut self, file: &TrainerFile, options: &Options) -> Result<()> {
+        let (mut container, contents) = contents::open(file, options)?;
+        self.tell(&contents);
+        if let Container::Zip(archive) = &mut container {
+            self.file_digest = Some(archive.digest()?.into());
+        }
+        let encoder = Encoder::find(&container, contents)?;
+        self.encoder = encoder.shape.clone();
+        self.dtype = Some(dtype_of(&encoder.views).to_owned());
+        let encoder = encoder.with_non_finite(&mut container);
+        if let Some(refusal) = encoder.refusal(file.path()) {
+            return Err(refusal);
+        }
+        let digest = proof::read_all(&mut container, &encoder.views, |_, _| Ok(()))?.digest_or_refusal(file.path())?;
+        self.weights_digest = Some(digest);
+        self.file_digest = Some(container.file_digest(digest)?);
+        Ok(())
+    }
+
+    fn tell(&mut self, contents: &Contents) {
+        self.format = Some(contents.format);
+        self.epoch = contents.epoch.map(|(epoch, _)| epoch);
+        self.global_step = contents.global_step.map(|(step, _)| step);
+        self.about = contents.about.clone();
+    }
+}
+
+impl fmt::Display for CheckpointReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut fmt::Formatter<'_>, key: &str, value: Option<String>| match value {
+            Some(value) => writeln!(f, "  {key:<15}{value}"),
+            None => Ok(()),
+        };
+        let format = self.format.map(|format| match format {
+            Format::Lightning => "PyTorch Lightning checkpoint",
+            Format::Torch => "PyTorch state dict",
+            Format::Safetensors => "safetensors",
+        });
+        writeln!(f, "{}", self.path)?;
+        line(f, "kind", format.map(str::to_owned))?;
+        line(f, "lightning", self.about["lightning_version"].as_str().map(str::to_owned))?;
+        line(f, "epoch", self.epoch.map(|e| e.to_string()))?;
+        line(f, "global step", self.global_step.map(|s| s.to_string()))?;
+        if let Some(e) = &self.encoder {
+            let sizes = format!(
+                "{}, width {}, depth {}, {} heads of {}, MLP {}, patches of {} px",
+                e.family, e.dim, e.depth, e.heads, e.dim_head, e.mlp_dim, e.patch_size
+            );
+            line(f, "encoder", Some(sizes))?;
+            line(f, "parameters", Some(e.parameters.to_string()))?;
+        }
+        line(f, "dtype", self.dtype.clone())?;
+        line(f, "file digest", self.file_digest.map(|d| d.to_string()))?;
+        line(f, "weights digest", self.weights_digest.map(|d| d.to_string()))?;
+        match (&self.reason, &self.message) {
+            (Some(reason), Some(message)) => {
+                line(f, "refused", Some((*reason).to_owned()))?;
+                line(f, "because", Some(message.clone()))
+            }
+            _ => line(f, "usable", Some("yes".to_owned())),
+        }
+    }
+}

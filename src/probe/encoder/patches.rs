@@ -1,0 +1,49 @@
+//! `patch_embedding.{group}`: non-overlapping 32x32 patches of a band group to tokens.
+
+use candle_core::{Result as TensorResult, Tensor};
+
+use super::{EncoderError, GROUPS, LayerNorm, Linear, PATCH, source::Weights};
+
+// B images, G band groups, c bands of a group, D width, L = h*w patches, P patch side.
+
+/// All groups, in [`GROUPS`]' order.
+pub(super) struct PatchEmbedding(Vec<Group>);
+
+struct Group {
+    /// c bands as indices into a chip's bands.
+    bands: Tensor,
+    /// The convolution of stride P as a product: `[D, c*P*P]`.
+    proj: Linear,
+    norm: LayerNorm,
+}
+
+impl PatchEmbedding {
+    pub(super) fn load(weights: &mut Weights, d: usize) -> Result<Self, EncoderError> {
+        let group = |(name, bands): &(&str, &[u32])| {
+            let prefix = format!("patch_embedding.{name}");
+            Ok(Group {
+                proj: Linear::load(weights, &format!("{prefix}.proj"), bands.len() * PATCH * PATCH, d)?,
+                norm: LayerNorm::load(weights, &format!("{prefix}.norm"), d)?,
+                bands: weights.indices(bands)?,
+            })
+        };
+        Ok(Self(GROUPS.iter().map(group).collect::<Result<_, EncoderError>>()?))
+    }
+
+    /// `[B, 13, h*P, w*P]` to `[B, G, L, D]`.
+    pub(super) fn forward(&self, pixels: &Tensor) -> TensorResult<Tensor> {
+        let groups = self.0.iter().map(|g| g.forward(pixels)).collect::<TensorResult<Vec<_>>>()?;
+        Tensor::stack(&groups, 1)
+    }
+}
+
+impl Group {
+    fn forward(&self, pixels: &Tensor) -> TensorResult<Tensor> {
+        let (b, _, height, width) = pixels.dims4()?;
+        let (h, w, c) = (height / PATCH, width / PATCH, self.bands.dim(0)?);
+        let x = pixels.index_select(&self.bands, 1)?; // [B, c, h*P, w*P]
+        let x = x.reshape((b, c, h, PATCH, w, PATCH))?.permute((0, 2, 4, 1, 3, 5))?; // [B, h, w, c, P, P]
+        let x = x.reshape((b, h * w, c * PATCH * PATCH))?; // [B, L, c*P*P], as the kernel is laid out
+        self.norm.forward(&self.proj.forward(&x)?) // [B, L, D]
+    }
+}
