@@ -1,14 +1,26 @@
-//! Flood chips: a data set read once into a memory-mapped cache. (Interface first; see helper B.)
+//! Flood chips: a data set read once into a memory-mapped cache.
+//!
+//! ```text
+//! folder -> scan -> chip (tiff, georef, labels) -> prepare (cloud rule, encode) -> cache -> Dataset -> split
+//! ```
 
-use std::path::Path;
+mod cache;
+mod chip;
+mod dataset;
+pub mod encode;
+mod georef;
+mod labels;
+mod scan;
+mod split;
+mod tiff;
 
-use crate::{
-    config,
-    domain::{ChipRecord, DatasetSummary, Progress},
-};
+pub use chip::PATCH;
+pub use dataset::Dataset;
+pub use georef::Place;
+pub use split::Fold;
 
 /// Why a data set or a chip cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ChipError {
     /// A class-word.
@@ -17,44 +29,13 @@ pub struct ChipError {
     pub message: String,
 }
 
-/// A data set, decoded, in a cache file of ours that is memory-mapped.
-pub struct Dataset {}
+impl ChipError {
+    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
 
-/// Which chips a head is fitted on and which it is scored on; indices into [`Dataset::chips`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fold {
-    pub number: u32,
-    pub train: Vec<usize>,
-    pub val: Vec<usize>,
-}
-
-impl Dataset {
-    /// Scans `settings.data`, decodes what the cache lacks, maps the cache. `default_cache` is used where
-    /// `settings.cache` is empty.
-    pub fn open(
-        _settings: &config::Probe,
-        _default_cache: &Path,
-        _progress: &mut dyn FnMut(Progress),
-    ) -> Result<Self, ChipError> {
-        todo!()
-    }
-    pub fn summary(&self) -> &DatasetSummary {
-        todo!()
-    }
-    /// Usable chips sorted by path.
-    pub fn chips(&self) -> &[ChipRecord] {
-        todo!()
-    }
-    /// Normalised pixels of chip `i`, `[13, side, side]`.
-    pub fn pixels(&self, _i: usize) -> &[f32] {
-        todo!()
-    }
-    /// Labels of chip `i` after the cloud rule, `[side, side]`: 1 water, 0 land, 255 ignored.
-    pub fn labels(&self, _i: usize) -> &[u8] {
-        todo!()
-    }
-    /// The folds of the configured split.
-    pub fn folds(&self) -> &[Fold] {
-        todo!()
+    /// Puts the file's name before the message.
+    fn about(self, name: &str) -> Self {
+        Self { message: format!("`{name}` {}", self.message), ..self }
     }
 }

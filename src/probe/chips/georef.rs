@@ -1,0 +1,149 @@
+//! Where a raster lies: its transform, its EPSG code, its centre in degrees.
+
+use std::io::{Read, Seek};
+
+use proj4rs::{Proj, transform::transform};
+use tiff::{decoder::Decoder, tags::Tag};
+
+use super::ChipError;
+
+/// `GTModelTypeGeoKey`, `GTRasterTypeGeoKey`, `GeographicTypeGeoKey`, `ProjectedCSTypeGeoKey` of GeoTIFF 1.1.
+const MODEL_TYPE: u16 = 1024;
+const RASTER_TYPE: u16 = 1025;
+const GEOGRAPHIC: u16 = 2048;
+const PROJECTED: u16 = 3072;
+/// The code of a CRS that is spelled out in the file and in no register.
+const USER_DEFINED: u16 = 32767;
+
+/// The georeference of a raster as its tags tell it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Georef {
+    /// The EPSG code; 32767 is a CRS without one.
+    pub epsg: Option<u16>,
+    /// min x, min y, max x, max y in the CRS.
+    pub bbox: Option<[f64; 4]>,
+    /// Width and height of a pixel in the CRS.
+    pub pixel: [f64; 2],
+}
+
+/// A place on Earth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    pub epsg: u16,
+    /// min x, min y, max x, max y in the CRS.
+    pub bbox: [f64; 4],
+    /// Degrees, WGS84, of the centre of `bbox`.
+    pub lat: f64,
+    pub lon: f64,
+}
+
+impl Georef {
+    /// Reads ModelPixelScale and ModelTiepoint, or ModelTransformation, and the GeoKeyDirectory.
+    pub fn read<R: Read + Seek>(decoder: &mut Decoder<R>, width: u32, height: u32) -> Self {
+        let keys = decoder.get_tag_u16_vec(Tag::GeoKeyDirectoryTag).unwrap_or_default();
+        // After a header of four numbers, four per key: id, where its value lies (0: here), count, value.
+        let key = |id| keys.chunks_exact(4).skip(1).find(|k| k[0] == id && k[1] == 0).map(|k| k[3]);
+        let epsg = match key(MODEL_TYPE) {
+            Some(2) => key(GEOGRAPHIC),
+            _ => key(PROJECTED).or_else(|| key(GEOGRAPHIC)),
+        };
+        // Pixel-is-point: the transform is that of pixel centres.
+        let shift = if key(RASTER_TYPE) == Some(2) { 0.5 } else { 0.0 };
+        let mut numbers = |tag| decoder.get_tag_f64_vec(tag).ok();
+        let scale = numbers(Tag::ModelPixelScaleTag).filter(|s| s.len() >= 2);
+        let tie = numbers(Tag::ModelTiepointTag).filter(|t| t.len() >= 6);
+        let matrix = numbers(Tag::ModelTransformationTag).filter(|m| m.len() == 16);
+        // x = a*col + b*row + c; y = d*col + e*row + f
+        let [a, b, c, d, e, f] = match (scale, tie, matrix) {
+            (Some(s), Some(t), _) => [s[0], 0.0, t[3] - t[0] * s[0], 0.0, -s[1], t[4] + t[1] * s[1]],
+            (_, _, Some(m)) => [m[0], m[1], m[3], m[4], m[5], m[7]],
+            _ => return Self { epsg, ..Self::default() },
+        };
+        let (w, h) = (f64::from(width), f64::from(height));
+        let corners = [(0.0, 0.0), (w, 0.0), (0.0, h), (w, h)].map(|(col, row)| {
+            let (col, row) = (col - shift, row - shift);
+            (a * col + b * row + c, d * col + e * row + f)
+        });
+        let bbox = corners.iter().fold([f64::INFINITY, f64::INFINITY, -f64::INFINITY, -f64::INFINITY], |r, (x, y)| {
+            [r[0].min(*x), r[1].min(*y), r[2].max(*x), r[3].max(*y)]
+        });
+        let sound =
+            corners.iter().all(|(x, y)| x.is_finite() && y.is_finite()) && bbox[0] < bbox[2] && bbox[1] < bbox[3];
+        Self { epsg, bbox: sound.then_some(bbox), pixel: [a.hypot(d), b.hypot(e)] }
+    }
+
+    /// The place of the raster's centre.
+    ///
+    /// # Errors
+    /// `no-crs` without a CRS, `no-transform` without a transform, `crs` where the CRS is not known or the centre lies
+    /// outside of it.
+    pub fn place(&self, name: &str) -> Result<Place, ChipError> {
+        let Some(epsg) = self.epsg else {
+            let message = format!("`{name}` has no CRS, so it has no latitude and longitude; hint: set its EPSG code");
+            return Err(ChipError::new("no-crs", message));
+        };
+        let Some(bbox) = self.bbox else {
+            let message = format!("`{name}` has no transform (tie point and pixel scale), so its place is not known");
+            return Err(ChipError::new("no-transform", message));
+        };
+        let (x, y) = centre(bbox);
+        let (lat, lon) = to_wgs84(epsg, x, y)
+            .map_err(|why| ChipError::new("crs", format!("`{name}` lies in EPSG:{epsg} at {x}, {y}: {why}")))?;
+        Ok(Place { epsg, bbox, lat, lon })
+    }
+}
+
+/// The centre of a box, x before y.
+pub fn centre(bbox: [f64; 4]) -> (f64, f64) {
+    (f64::midpoint(bbox[0], bbox[2]), f64::midpoint(bbox[1], bbox[3]))
+}
+
+/// Latitude and longitude in degrees of a point of a CRS.
+pub fn to_wgs84(epsg: u16, x: f64, y: f64) -> Result<(f64, f64), String> {
+    let (lat, lon) = if epsg == 4326 { (y, x) } else { project(epsg, x, y)? };
+    if !(-90.0..=90.0).contains(&lat) || !(-180.0..=180.0).contains(&lon) {
+        return Err(format!("latitude {lat} and longitude {lon} are not on Earth"));
+    }
+    Ok((lat, lon))
+}
+
+fn project(epsg: u16, x: f64, y: f64) -> Result<(f64, f64), String> {
+    if epsg == USER_DEFINED {
+        return Err("its CRS has no EPSG code; hint: reproject it to a UTM zone".to_owned());
+    }
+    let definition = crs_definitions::from_code(epsg).ok_or("that code is not known")?;
+    let unsupported = |e| format!("that CRS is not supported ({e}); hint: reproject it to a UTM zone");
+    let from = Proj::from_proj_string(definition.proj4).map_err(unsupported)?;
+    let wgs84 = Proj::from_proj_string("+proj=longlat +datum=WGS84 +no_defs").map_err(unsupported)?;
+    let mut point = if from.is_latlong() { (x.to_radians(), y.to_radians(), 0.0) } else { (x, y, 0.0) };
+    transform(&from, &wgs84, &mut point).map_err(|e| format!("it has no latitude and longitude there ({e})"))?;
+    Ok((point.1.to_degrees(), point.0.to_degrees()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn degrees_of_known_points() {
+        // The first golden chip, and the point where every zone's central meridian meets the equator.
+        let (lat, lon) = to_wgs84(32646, 574270.0, 2959580.0).unwrap();
+        assert!((lat - 26.755562841).abs() < 1e-8 && (lon - 93.746953944).abs() < 1e-8, "{lat} {lon}");
+        let (lat, lon) = to_wgs84(32631, 500000.0, 0.0).unwrap();
+        assert!(lat.abs() < 1e-9 && (lon - 3.0).abs() < 1e-9, "{lat} {lon}");
+        // South with a false northing and north with a negative one are the same place.
+        let south = to_wgs84(32722, 589_470.0, 7_200_000.0).unwrap();
+        let north = to_wgs84(32622, 589_470.0, -2_800_000.0).unwrap();
+        assert!((south.0 - north.0).abs() < 1e-9 && (south.1 - north.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nowhere() {
+        assert!(to_wgs84(4326, 574270.0, 2959580.0).unwrap_err().contains("not on Earth"));
+        assert!(to_wgs84(32767, 0.0, 0.0).unwrap_err().contains("no EPSG code"));
+        assert!(to_wgs84(1, 0.0, 0.0).unwrap_err().contains("not known"));
+        let error = Georef::default().place("a.tif").unwrap_err();
+        assert_eq!(error.reason, "no-crs");
+        assert!(error.message.contains("`a.tif`"));
+    }
+}
