@@ -179,6 +179,25 @@ fn zip64_entries_are_read() {
 }
 
 #[test]
+fn one_model_in_many_files_is_one_model() {
+    // `CLAY_PROBE_VARIANTS=DIR`: files named `GROUP-*.*` by whatever wrote them hold the same weights per group.
+    let Some(folder) = std::env::var_os("CLAY_PROBE_VARIANTS") else {
+        return eprintln!("skipped: CLAY_PROBE_VARIANTS is not set");
+    };
+    let mut groups = std::collections::BTreeMap::new();
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let report = inspect(&path, &Options::default());
+        eprintln!("{report}");
+        assert!(report.usable, "{report}");
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let group = name.split('-').next().unwrap().to_owned();
+        let first = *groups.entry(group).or_insert(report.weights_digest);
+        assert_eq!(first, report.weights_digest, "{name}");
+    }
+}
+
+#[test]
 fn a_real_one_may_be_measured() {
     // `CLAY_PROBE_LARGE=small.ckpt`: pinning 95M parameters takes far less than 500 MB of memory of its own.
     let Some(path) = std::env::var_os("CLAY_PROBE_LARGE") else {

@@ -98,6 +98,29 @@ fn made_up_lengths_ask_for_no_memory() {
 }
 
 #[test]
+fn made_up_numbers_are_refused_within_little_memory() {
+    // Two tests again, in a process of their own that may take 400 MB more than it has: where as much were
+    // set aside as is declared (4 GiB, 2^40 ZIP entries), that process would abort.
+    const LIMITED: &str = "CLAY_PROBE_TEST_MEMORY_LIMITED";
+    let tests = [made_up_lengths_ask_for_no_memory as fn(), a_made_up_number_of_zip_entries_is_refused];
+    if std::env::var_os(LIMITED).is_some() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|l| l.strip_prefix("VmSize:")).unwrap();
+        let size = size.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024;
+        let limit = rustix::process::Rlimit { current: Some(size + (400 << 20)), maximum: Some(size + (400 << 20)) };
+        rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
+        return tests.iter().for_each(|test| test());
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "unpickle::hostile::made_up_numbers_are_refused_within_little_memory", "--test-threads=1"])
+        .env(LIMITED, "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_made_up_number_of_zip_entries_is_refused() {
     let mut bytes = Save::like(&baseline()).bytes();
     let end = bytes.len() - 22;
