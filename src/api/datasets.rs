@@ -1,0 +1,42 @@
+//! `/datasets/{digest}/chips`: the chips that scores are about.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use serde::Serialize;
+
+use super::{
+    ask::{self, PageQuery},
+    problem::{Answer, Problem},
+};
+use crate::{
+    domain::Digest,
+    error::Error,
+    store::{Doc, Store},
+};
+
+/// A page of chips.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Chips {
+    /// `path`, `event`, `split`, `bbox`, `epsg`, `date`, `source_url`, `latlon`, `timestep`, `lat`, `lon`, and counts
+    /// of pixels: `water`, `land`, `ignored`, `nonfinite`.
+    #[schema(value_type = Vec<Object>)]
+    pub items: Vec<Doc>,
+    /// Give it as `cursor` to read on; null at the end.
+    pub next: Option<i64>,
+}
+
+/// The usable chips of a data set, in the order of its scan.
+#[utoipa::path(get, path = "/datasets/{digest}/chips", tag = "data sets", params(
+    ("digest" = String, Path, description = "64 hexadecimal digits"), PageQuery), responses(
+    (status = 200, body = Chips), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub async fn chips(
+    State(store): State<Store>,
+    Path(digest): Path<String>,
+    Query(q): Query<PageQuery>,
+) -> Answer<Json<Chips>> {
+    let digest = digest.parse::<Digest>().map_err(Error::Invalid)?;
+    let page = store.chips(digest, ask::limit(q.limit)?, q.cursor).await?;
+    Ok(Json(Chips { items: page.items, next: page.next }))
+}

@@ -1,0 +1,253 @@
+// The page: asks the API every two seconds and redraws only what changed.
+"use strict";
+
+const METRICS = {
+  iou: ["IoU", "IoU of water"],
+  dice: ["Dice", "Dice of water"],
+  f1: ["F1", "F1 of water"],
+  precision: ["Precision", "precision of water"],
+  recall: ["Recall", "recall of water"],
+  loss: ["Loss", "cross-entropy (nats per labelled pixel)"],
+};
+const INTERVALS = {
+  seed_minmax: "smallest to largest over seeds",
+  t95: "95% t interval of the mean over seeds",
+};
+const LOOKS = { done: "good", failed: "bad", rejected: "bad", vanished: "bad", probing: "busy", queued: "wait", settling: "wait", held: "wait" };
+const at = (id) => document.getElementById(id);
+const chosen = { run: null, metric: "iou" };
+const shown = {};
+
+class NeedsToken extends Error {}
+
+async function ask(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (answer.status === 401) throw new NeedsToken();
+  const body = await answer.json();
+  if (!answer.ok && path !== "/readyz") throw new Error(body.detail);
+  return body;
+}
+
+async function series(query) {
+  const items = [];
+  let page, cursor = "";
+  do {
+    page = await ask(`/probes?limit=1000&metric=${chosen.metric}${query}${cursor}`);
+    items.push(...page.items);
+    cursor = `&cursor=${page.next}`;
+  } while (page.next !== null);
+  return { ...page, items };
+}
+
+// Calls `draw` only where what it draws is not what it drew.
+function once(name, data, draw) {
+  const text = JSON.stringify(data);
+  if (shown[name] === text) return;
+  shown[name] = text;
+  draw(data);
+}
+
+function make(tag, text, name) {
+  const node = document.createElement(tag);
+  if (text !== undefined && text !== null) node.textContent = text;
+  if (name) node.className = name;
+  return node;
+}
+
+const digits = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+
+function drawReady(ready) {
+  const look = { ready: "good", scanning: "wait" }[ready.status] || "bad";
+  at("ready").className = `pill ${look}`;
+  at("ready").textContent = ready.status === "scanning" ? "reading the data set" : ready.status;
+  at("ready").title = ready.problems.join("\n");
+}
+
+function drawRuns({ runs, run }) {
+  at("run-label").hidden = runs.length === 0;
+  at("run").replaceChildren(...runs.map((r) => {
+    const option = make("option", r.finished_at ? `${r.run} (finished)` : r.run);
+    option.value = r.run;
+    option.selected = r.run === run;
+    return option;
+  }));
+}
+
+function drawFacts({ items, ready }) {
+  const done = items.filter((i) => i.state === "done" && i.value !== null);
+  const last = done.at(-1);
+  const [label] = METRICS[chosen.metric];
+  const better = chosen.metric === "loss" ? (a, b) => a.value < b.value : (a, b) => a.value > b.value;
+  const best = done.reduce((a, b) => (a && !better(b, a) ? a : b), undefined);
+  const waiting = items.filter((i) => i.state === "queued").length;
+  const busy = items.find((i) => i.state === "probing");
+  const progress = busy && busy.progress ? ` · ${busy.progress.stage} ${busy.progress.done}/${busy.progress.total}` : "";
+  const set = ready.dataset;
+  const facts = [
+    [`Latest ${label}`, last ? digits(last.value) : "–", last ? `epoch ${last.epoch}, ${digits(last.low)} to ${digits(last.high)}` : "nothing scored yet"],
+    [`Best ${label}`, best ? digits(best.value) : "–", best ? `epoch ${best.epoch}` : ""],
+    ["Probes", `${done.length} done`, busy ? `epoch ${busy.epoch} running${progress}` : `${waiting} waiting`],
+    ["Device", ready.device || "–", ready.device_reason || "no worker told yet"],
+    ["Data set", set ? `${set.chips} chips` : "–", set ? `${set.events.length} events · ${set.digest.slice(0, 12)}` : "not read yet"],
+  ];
+  at("facts").replaceChildren(...facts.map(([name, value, note]) => {
+    const box = make("div");
+    const dd = make("dd", value);
+    dd.append(make("small", note));
+    box.append(make("dt", name), dd);
+    return box;
+  }));
+}
+
+// Points that may be joined: scored, of one attempt, protocol and data set, with no failure in between.
+function segments(items) {
+  const all = [];
+  let open = null;
+  for (const item of items) {
+    const key = [item.attempt, item.protocol_digest, item.dataset_digest].join();
+    if (item.state === "failed" || item.state === "cancelled") open = null;
+    if (item.state !== "done") continue;
+    if (item.value === null) { open = null; continue; }
+    if (!open || open.key !== key) all.push((open = { key, items: [] }));
+    open.items.push(item);
+  }
+  return all.map((segment) => segment.items);
+}
+
+function drawChart(items) {
+  const colours = getComputedStyle(document.documentElement);
+  const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
+  const line = { x: [], y: [], above: [], below: [], hover: [] };
+  const band = { x: [], y: [] };
+  for (const part of segments(items)) {
+    for (const i of part) {
+      line.x.push(i.epoch);
+      line.y.push(i.value);
+      line.above.push(i.high === null ? 0 : i.high - i.value);
+      line.below.push(i.low === null ? 0 : i.value - i.low);
+      line.hover.push(`epoch ${i.epoch}, step ${i.global_step}<br><b>${digits(i.value)}</b> (${digits(i.low)} to ${digits(i.high)}), ${i.n_seeds} seeds`);
+    }
+    for (const list of [line.x, line.y, line.above, line.below, line.hover]) list.push(null);
+    const framed = part.filter((i) => i.low !== null && i.high !== null);
+    band.x.push(...framed.map((i) => i.epoch), ...framed.map((i) => i.epoch).reverse(), null);
+    band.y.push(...framed.map((i) => i.high), ...framed.map((i) => i.low).reverse(), null);
+  }
+  const rail = items.filter((i) => i.state !== "done" || i.value === null);
+  const mark = (i) => ({ failed: "x", cancelled: "x", done: "x", probing: "circle", queued: "circle-open" }[i.state] || "line-ns-open");
+  const tint = (i) => colour({ failed: "bad", done: "bad", probing: "accent", queued: "wait" }[i.state] || "quiet");
+  const loss = chosen.metric === "loss";
+  const traces = [
+    { x: band.x, y: band.y, fill: "toself", fillcolor: colour("band"), line: { width: 0 }, mode: "lines", hoverinfo: "skip", name: "spread over seeds" },
+    { x: line.x, y: line.y, mode: "lines+markers", line: { color: colour("accent"), width: 2 }, marker: { size: 7 }, name: "mean over seeds",
+      error_y: { type: "data", symmetric: false, array: line.above, arrayminus: line.below, thickness: 1, width: 3, color: colour("accent") },
+      text: line.hover, hovertemplate: "%{text}<extra></extra>" },
+    { x: rail.map((i) => i.epoch), y: rail.map(() => 0.025), yaxis: "y2", mode: "markers", name: "without a score",
+      marker: { symbol: rail.map(mark), color: rail.map(tint), size: 9, line: { width: 1.5, color: rail.map(tint) } },
+      text: rail.map((i) => `epoch ${i.epoch}: ${i.state || "not asked for"}${i.reason ? ` – ${i.reason}` : ""}`), hovertemplate: "%{text}<extra></extra>" },
+  ];
+  const axis = { gridcolor: colour("grid"), zeroline: false, linecolor: colour("line"), fixedrange: false };
+  const full = !loss && !at("zoom").checked;
+  const layout = {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", uirevision: `${chosen.run}${chosen.metric}${full}`,
+    font: { color: colour("text"), family: getComputedStyle(document.body).fontFamily, size: 12.5 },
+    margin: { l: 58, r: 16, t: 34, b: 46 }, hovermode: "closest", hoverlabel: { bgcolor: colour("card"), font: { color: colour("text") } },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+    xaxis: { ...axis, title: { text: "epoch of the trainer" }, tickformat: "d", rangemode: "nonnegative" },
+    yaxis: { ...axis, title: { text: METRICS[chosen.metric][1] }, ...(full ? { range: [0, 1] } : { autorange: true }) },
+    yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
+  };
+  Plotly.react(at("chart"), traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+}
+
+function drawSeries({ items }) {
+  const empty = items.length === 0;
+  at("empty").hidden = !empty;
+  at("chart").hidden = empty;
+  at("zoom-label").hidden = empty || chosen.metric === "loss";
+  const done = items.filter((i) => i.state === "done");
+  const last = done.at(-1);
+  at("meaning").textContent = last
+    ? `Each point: mean over ${last.n_seeds} seeds of a small decoder fitted on the frozen encoder, scored on ${last.n_chips} chips of ${last.n_events} events. ` +
+      `Band and bars: ${INTERVALS[last.interval] || last.interval}. They hold the spread of the fit alone, not that of the choice of events. ` +
+      "No control is computed yet, so a rising curve alone does not show that the encoder beats a random one."
+    : empty ? "" : "Nothing is scored yet. Marks at the foot are epochs without a score; point at one for its reason.";
+  if (empty) {
+    at("how").textContent = `curl -X POST ${location.origin}/checkpoints \\\n  -H 'content-type: application/json' \\\n  -d '{"path": "epoch-0.ckpt"}'`;
+  } else {
+    drawChart(items);
+  }
+}
+
+function drawCheckpoints({ items, next }) {
+  at("more").textContent = items.length === 0 ? "None seen yet." : next === null ? "" : `The newest ${items.length}; all are at /checkpoints.`;
+  at("checkpoints").replaceChildren(...items.map((c) => {
+    const row = make("tr");
+    const state = make("td");
+    state.append(make("span", c.state, `pill ${LOOKS[c.state] || ""}`));
+    const why = make("td", null, "why");
+    const progress = c.progress ? `${c.progress.stage} ${c.progress.done} of ${c.progress.total}` : null;
+    const due = c.due_reason ? `due: ${c.due_reason.replace("_", " ")}` : null;
+    why.append(c.reason || progress || due || "");
+    if (c.message) why.append(make("small", c.message));
+    const file = make("td", c.path.split("/").at(-1), "file");
+    file.title = c.path;
+    const seen = make("td", new Date(c.created_at).toLocaleTimeString());
+    seen.title = c.created_at;
+    row.append(make("td", c.epoch ?? "–", "number"), make("td", c.global_step ?? "–", "number"), state, why, file, seen);
+    return row;
+  }));
+}
+
+function drawMetrics() {
+  at("metrics").replaceChildren(...Object.entries(METRICS).map(([name, [label]]) => {
+    const button = make("button", label);
+    button.type = "button";
+    button.setAttribute("aria-pressed", String(name === chosen.metric));
+    button.addEventListener("click", () => { chosen.metric = name; drawMetrics(); refresh(); });
+    return button;
+  }));
+}
+
+// A later call overtakes an earlier one, whose answers are then dropped.
+let turn = 0;
+async function refresh() {
+  const mine = ++turn;
+  try {
+    const query = chosen.run === null ? "" : `&run=${encodeURIComponent(chosen.run)}`;
+    const [ready, runs, curve] = await Promise.all([ask("/readyz"), ask("/runs?limit=1000"), series(query)]);
+    const listed = await ask(`/checkpoints?limit=100${curve.run === null ? "" : `&run=${encodeURIComponent(curve.run)}`}`);
+    if (mine !== turn) return;
+    at("login").hidden = true;
+    at("view").hidden = false;
+    once("ready", ready, drawReady);
+    once("runs", { runs: runs.items, run: curve.run }, drawRuns);
+    once("facts", { items: curve.items, ready, metric: chosen.metric }, drawFacts);
+    once("series", { items: curve.items, metric: chosen.metric, run: curve.run, zoom: at("zoom").checked }, drawSeries);
+    once("checkpoints", listed, drawCheckpoints);
+  } catch (error) {
+    if (mine !== turn) return;
+    if (error instanceof NeedsToken) {
+      at("login").hidden = false;
+      at("view").hidden = true;
+    }
+    delete shown.ready;
+    at("ready").className = "pill bad";
+    at("ready").textContent = error instanceof NeedsToken ? "locked" : "not reachable";
+    at("ready").title = error.message;
+  }
+}
+
+at("run").addEventListener("change", (event) => { chosen.run = event.target.value; refresh(); });
+at("zoom").addEventListener("change", refresh);
+at("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = JSON.stringify({ token: at("token").value });
+  const answer = await fetch("/login", { method: "POST", headers: { "content-type": "application/json" }, body });
+  at("login-error").textContent = answer.ok ? "" : (await answer.json()).detail;
+  if (answer.ok) refresh();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { delete shown.series; refresh(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+drawMetrics();
+refresh();
+setInterval(() => { if (!document.hidden) refresh(); }, 2000);
