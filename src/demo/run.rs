@@ -2,11 +2,13 @@
 
 use std::{
     fs::File,
+    io::IsTerminal,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
 
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -39,8 +41,8 @@ pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> Result<bo
     let temporary = tempfile::Builder::new().prefix("clay-probe-demo-").tempdir();
     let temporary = temporary.map_err(DemoError::io(std::env::temp_dir()))?;
     let folder = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let (data, checkpoints) = (folder.join("data"), folder.join("checkpoints"));
-    sample::unpack(&data)?;
+    let checkpoints = folder.join("checkpoints");
+    sample::unpack(&folder.join("data"))?;
     std::fs::create_dir_all(&checkpoints).map_err(DemoError::io(&checkpoints))?;
 
     let daemon = Daemon::start(configuration(options, &folder)?).await?;
@@ -137,61 +139,78 @@ impl Trainer {
 /// Prints a line for every probe that ends. With `once`, returns when no more will; else never.
 async fn watch(options: &Options, url: &str, mut trainer: Trainer) -> Result<bool, DemoError> {
     let started = Instant::now();
-    let mut shown: Vec<u64> = Vec::new();
-    let mut good = true;
-    let mut trained = false;
+    let spinner = spinner();
+    let (mut shown, mut good, mut trained) = (Vec::new(), true, false);
     loop {
         trained = trained || trainer.is_done()?;
-        let seen = {
-            let url = url.to_owned();
-            tokio::task::spawn_blocking(move || look(&url))
-        };
-        // Asked before it answers, or busy for a moment: asked again.
-        if let Ok(Some(seen)) = seen.await {
-            for row in seen.rows.iter().filter(|row| row.state == "done" || row.state == "failed") {
-                if !shown.contains(&row.epoch) {
-                    if shown.is_empty() {
-                        tracing::info!(seconds = started.elapsed().as_secs(), "the first probe ended");
-                    }
-                    shown.push(row.epoch);
-                    good &= row.state == "done";
-                    println!("{}", row.line());
-                }
+        let (url, known) = (url.to_owned(), shown.clone());
+        // Nothing, where it is asked before it answers or while it is busy: it is asked again.
+        if let Ok(Some(seen)) = tokio::task::spawn_blocking(move || look(&url, &known)).await {
+            for row in &seen.new_rows {
+                shown.push(row.epoch);
+                good &= row.state == "done";
+                spinner.suspend(|| println!("{}", row.line()));
             }
+            spinner.set_message(seen.now());
             if options.once && trained && seen.nothing_left(options.epochs) {
+                spinner.finish_and_clear();
                 println!("\n{} probes in {:.0} seconds.", shown.len(), started.elapsed().as_secs_f64());
                 return Ok(good && !shown.is_empty());
             }
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
+}
+
+/// What happens now, on a terminal; nothing elsewhere.
+fn spinner() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
 }
 
 /// What the daemon says.
 struct Seen {
-    rows: Vec<Row>,
-    /// The states of all checkpoints.
-    checkpoints: Vec<String>,
+    /// Probes that came to an end and were not shown yet.
+    new_rows: Vec<Row>,
+    /// Epoch and state of every checkpoint, the newest first.
+    checkpoints: Vec<(Option<u64>, String)>,
 }
 
 impl Seen {
     fn nothing_left(&self, epochs: u32) -> bool {
-        let on_the_way =
-            |state: &String| matches!(state.as_str(), "seen" | "settling" | "whole" | "queued" | "probing");
-        self.checkpoints.len() >= epochs as usize && !self.checkpoints.iter().any(on_the_way)
+        let on_the_way = |state: &str| matches!(state, "seen" | "settling" | "whole" | "queued" | "probing");
+        self.checkpoints.len() >= epochs as usize && !self.checkpoints.iter().any(|(_, state)| on_the_way(state))
+    }
+
+    fn now(&self) -> String {
+        let epoch = |state: &str| self.checkpoints.iter().rev().find(|(_, s)| s == state).and_then(|(epoch, _)| *epoch);
+        match epoch("probing") {
+            Some(epoch) => format!("{} epochs trained, probing epoch {epoch}", self.checkpoints.len()),
+            None => format!("{} epochs trained", self.checkpoints.len()),
+        }
     }
 }
 
 /// Asks over HTTP, as any other program would.
-fn look(url: &str) -> Option<Seen> {
+fn look(url: &str, shown: &[u64]) -> Option<Seen> {
     let get =
         |path: &str| -> Option<Value> { ureq::get(format!("{url}{path}")).call().ok()?.body_mut().read_json().ok() };
-    let series = |metric: &str| get(&format!("/probes?run={RUN}&metric={metric}"));
-    let rows = rows(&series("iou")?, &series("dice")?, &series("precision")?, &series("recall")?);
-    let checkpoints = get("/checkpoints")?["items"]
-        .as_array()?
-        .iter()
-        .map(|item| item["state"].as_str().unwrap_or_default().to_owned())
-        .collect();
-    Some(Seen { rows, checkpoints })
+    let series = |metric: &str| get(&format!("/probes?run={RUN}&metric={metric}&limit=1000"));
+    let mut rows = rows(&series("iou")?, &series("dice")?, &series("precision")?, &series("recall")?);
+    rows.retain(|row| matches!(row.state.as_str(), "done" | "failed") && !shown.contains(&row.epoch));
+    for row in &mut rows {
+        let probe = get(&format!("/probes/{}?run={RUN}", row.epoch))?;
+        row.seconds = probe["seconds"].as_object().map(|stages| stages.values().filter_map(Value::as_f64).sum());
+    }
+    let checkpoints =
+        get(&format!("/checkpoints?run={RUN}&limit=1000"))?["items"].as_array()?.iter().map(state_of).collect();
+    Some(Seen { new_rows: rows, checkpoints })
+}
+
+fn state_of(item: &Value) -> (Option<u64>, String) {
+    (item["epoch"].as_u64(), item["state"].as_str().unwrap_or_default().to_owned())
 }
