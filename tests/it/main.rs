@@ -3,6 +3,7 @@
 mod api;
 mod chips;
 mod cli;
+mod dataset;
 mod demo;
 mod encoder;
 mod probe;

@@ -156,12 +156,7 @@ impl Dataset {
     /// Counts what is held out, and refuses what the manifest names and the folder lacks.
     fn note_missing(&mut self, manifest: &Manifest, found: &[Found]) {
         self.summary.held_out = manifest.split.values().filter(|s| *s == "test").count() as u64;
-        for (path, side) in &manifest.split {
-            if side != "test" && found.binary_search_by(|chip| chip.path.cmp(path)).is_err() {
-                let message = format!("`{path}` is in `manifest.csv` and not in the folder");
-                self.summary.refused.push(Refusal { path: path.clone(), reason: "missing".to_owned(), message });
-            }
-        }
+        self.summary.refused.extend(manifest.missing(found));
         self.summary.refused.sort_by(|a, b| a.path.cmp(&b.path));
     }
 }

@@ -9,7 +9,9 @@ mod chip;
 mod dataset;
 pub mod encode;
 mod georef;
+mod inspect;
 mod labels;
+mod picture;
 mod scan;
 mod split;
 mod tiff;
@@ -17,6 +19,8 @@ mod tiff;
 pub use chip::PATCH;
 pub use dataset::Dataset;
 pub use georef::Place;
+pub use inspect::{ChipReport, DatasetReport, inspect_chip, inspect_dir};
+pub use picture::{draw_chips, draw_prediction, picture_path};
 pub use split::Fold;
 
 /// Why a data set or a chip cannot be used.

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use crate::domain::Refusal;
+
 use super::{ChipError, chip::Files};
 
 /// How deep folders may be nested below the data folder.
@@ -122,6 +124,18 @@ impl Manifest {
             }
         }
         Ok(Self { there: true, split: rows })
+    }
+
+    /// What it names and the folder lacks, rows marked `test` aside. `found` is sorted by path.
+    pub fn missing(&self, found: &[Found]) -> Vec<Refusal> {
+        let gone = |path: &&String| found.binary_search_by(|chip| chip.path.cmp(path)).is_err();
+        let rows = self.split.iter().filter(|(_, side)| *side != "test").map(|(path, _)| path);
+        let refusal = |path: &String| Refusal {
+            path: path.clone(),
+            reason: "missing".to_owned(),
+            message: format!("`{path}` is in `manifest.csv` and not in the folder"),
+        };
+        rows.filter(gone).map(refusal).collect()
     }
 
     /// Never to be read.
