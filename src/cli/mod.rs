@@ -5,6 +5,7 @@ mod demo;
 mod embed;
 mod folders;
 mod healthcheck;
+mod inspect;
 mod probe;
 mod progress;
 mod serve;
@@ -46,6 +47,7 @@ enum Command {
     Demo(demo::Args),
     Probe(probe::ProbeArgs),
     Embed(embed::EmbedArgs),
+    Inspect(inspect::Args),
     Check(check::Args),
     Healthcheck(healthcheck::Args),
     #[command(hide = true)]
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Probe(args) => probe::run(&args),
         Command::Embed(args) => embed::run(&args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Check(args) => check::run(args),
         Command::Healthcheck(args) => healthcheck::run(args),
         Command::Worker(args) => Ok(worker::run(&args)),
