@@ -57,6 +57,15 @@ impl ProbeError {
             Self::Tensor(_) => "computation",
         }
     }
+
+    /// Whether the same probe may succeed later: memory, disk and devices come back, wrong input does not.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Checkpoint(e) => e.retry,
+            Self::Device(_) | Self::Io { .. } | Self::Tensor(_) => true,
+            Self::Chips(_) | Self::DatasetChanged { .. } | Self::Input(_) | Self::NotFinite(_) => false,
+        }
+    }
 }
 
 fn out_of_memory(error: &candle_core::Error) -> bool {

@@ -4,11 +4,11 @@ use std::{fs, io, path::Path, process::ExitCode};
 
 use super::{
     heart::{Pulse, read_job, say},
-    protocol::{Event, Job, Outcome, PROTOCOL, Scan, Scanned, Task},
+    protocol::{Event, Job, Outcome, PROTOCOL, Probe, Scan, Scanned, Task},
 };
 use crate::{
     domain::{Failure, Progress},
-    probe::{checkpoint, chips},
+    probe::{self, ProbeRequest, checkpoint, chips},
 };
 
 /// `clay-probe worker`: one job from standard input, events on standard output, logs on standard error.
@@ -72,8 +72,35 @@ fn work(job: &Job, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, Failur
             })?;
             Ok(Outcome::Pin(Box::new(pinned)))
         }
-        Task::Probe(_task) => todo!(),
+        Task::Probe(task) => probe(task, job.threads, progress),
     }
+}
+
+fn probe(task: &Probe, threads: usize, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, Failure> {
+    let request = ProbeRequest {
+        checkpoint: &task.pin,
+        shown_path: Some(&task.path),
+        run: task.run.clone(),
+        epoch: task.epoch,
+        global_step: task.global_step,
+        settings: &task.settings,
+        device: &task.device,
+        threads,
+        serve: true,
+        share_gpu: task.share_gpu,
+        gpu_memory: task.gpu_memory,
+        default_cache: &task.settings.cache,
+        dump: None,
+        pictures: Some(&task.pictures),
+        expected_dataset: Some(task.dataset),
+    };
+    let report = probe::probe(&request, progress).map_err(|error| Failure {
+        reason: error.reason().to_owned(),
+        message: error.to_string(),
+        retry: error.may_pass(),
+    })?;
+    write_whole(&task.report, &report)?;
+    Ok(Outcome::Probe { report: task.report.clone(), device: report.device, device_reason: report.device_reason })
 }
 
 fn scan(task: &Scan, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, Failure> {
