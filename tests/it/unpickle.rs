@@ -1,1 +1,224 @@
-//! (to come)
+//! Checkpoints: what is read of sound files, and the refusal that each defective one gets.
+
+mod defects;
+mod hostile;
+mod pinning;
+mod torch_save;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clay_probe::{
+    domain::{Epoch, Format, ValueSource},
+    probe::checkpoint::{Checkpoint, Options, inspect, pin},
+};
+use half::{bf16, f16};
+use torch_save::{Save, f32_bytes};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clay").join(name)
+}
+
+fn baseline() -> PathBuf {
+    fixture("bad/ok-baseline.ckpt")
+}
+
+/// A file in a folder of its own, which goes with the second.
+fn written(bytes: &[u8]) -> (PathBuf, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("epoch-01.ckpt");
+    fs::write(&path, bytes).unwrap();
+    (path, folder)
+}
+
+/// Reason and message of the refusal of a file with these bytes.
+fn refusal(bytes: &[u8]) -> (&'static str, String) {
+    let (path, _folder) = written(bytes);
+    let report = inspect(&path, &Options::default());
+    assert!(!report.usable, "not refused: {report}");
+    (report.reason.unwrap(), report.message.unwrap())
+}
+
+/// The weights digest of a file with these bytes, which is sound.
+fn digest_of(bytes: &[u8]) -> String {
+    let (path, _folder) = written(bytes);
+    let report = inspect(&path, &Options::default());
+    assert!(report.usable, "refused: {report}");
+    report.weights_digest.unwrap().to_string()
+}
+
+#[test]
+fn golden_checkpoints_open_with_their_sizes() {
+    // folder, D, depth, H, M, tensors
+    for (folder, dim, depth, heads, mlp, tensors) in [
+        ("d16h2-newtorch", 16, 2, 2, 32, 52),
+        ("d64h1", 64, 2, 1, 128, 48),
+        ("d24h3-full", 24, 2, 3, 48, 52),
+        ("d128h2", 128, 3, 2, 256, 63),
+    ] {
+        let folder = fs::read_dir(fixture("golden").join(folder)).unwrap();
+        let path = folder.map(|f| f.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "ckpt")).unwrap();
+        let mut checkpoint = Checkpoint::open(&path, &Options::default()).unwrap();
+        let e = checkpoint.encoder();
+        assert_eq!((e.dim, e.depth, e.heads, e.mlp_dim, e.dim_head), (dim, depth, heads, mlp, 64), "{path:?}");
+        assert_eq!(checkpoint.tensors().len(), tensors);
+        assert_eq!(checkpoint.format(), Format::Lightning);
+        assert_eq!(checkpoint.epoch(), Some((Epoch(1), ValueSource::File)));
+        assert!(checkpoint.global_step().is_some_and(|(step, source)| step > 0 && source == ValueSource::File));
+        assert_eq!(checkpoint.dtype(), "f32");
+        assert_eq!(checkpoint.about()["hyper_parameters"]["model_size"], "tiny");
+        assert!(checkpoint.about()["lightning_version"].as_str().unwrap().starts_with("2."));
+        let names: Vec<String> = checkpoint.tensors().keys().cloned().collect();
+        let numbers: usize = names.iter().map(|name| checkpoint.read_f32(name).unwrap().len()).sum();
+        assert_eq!(numbers as u64, checkpoint.encoder().parameters);
+        checkpoint.weights_digest().unwrap();
+    }
+}
+
+#[test]
+fn a_report_tells_what_the_file_is() {
+    let report = inspect(&baseline(), &Options::default());
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["kind"], "checkpoint");
+    assert_eq!(json["format"], "lightning");
+    assert_eq!((&json["epoch"], &json["global_step"]), (&1.into(), &4.into()));
+    assert_eq!(json["encoder"]["family"], "clay-v0");
+    assert_eq!(json["encoder"]["parameters"], report.encoder.as_ref().unwrap().parameters);
+    assert_eq!((&json["usable"], &json["reason"]), (&true.into(), &serde_json::Value::Null));
+    let text = report.to_string();
+    for word in ["Lightning", "2.1.4", "width 16", "depth 2", "f32", "usable"] {
+        assert!(text.contains(word), "`{word}` is not in {text}");
+    }
+}
+
+#[test]
+fn a_rebuilt_baseline_has_the_same_weights() {
+    let original = Checkpoint::open(&baseline(), &Options::default()).unwrap().weights_digest().unwrap().to_string();
+    assert_eq!(digest_of(&Save::like(&baseline()).bytes()), original);
+}
+
+#[test]
+fn prefixes_wrappers_and_formats_do_not_change_the_weights() {
+    let sound = Save::like(&baseline());
+    let digest = digest_of(&sound.bytes());
+    let renamed = |to: &dyn Fn(&str) -> String| {
+        let mut save = sound.clone();
+        save.rename(to);
+        digest_of(&save.bytes())
+    };
+    assert_eq!(renamed(&|k| format!("module.{k}")), digest);
+    assert_eq!(renamed(&|k| format!("_orig_mod.{k}")), digest);
+    assert_eq!(renamed(&|k| k.replace("model.encoder", "model._orig_mod.encoder")), digest);
+    assert_eq!(renamed(&|k| k.replace("model.encoder", "encoder")), digest, "the inner module");
+    assert_eq!(renamed(&|k| k.replace("model.encoder.", "")), digest, "the encoder alone");
+
+    // A state dict written straight to a path: its stem is the top folder.
+    let bare = Save { bare: true, top: "weights", ..sound.clone() };
+    let (path, _folder) = written(&bare.bytes());
+    let report = inspect(&path, &Options::default());
+    assert_eq!((report.format, report.epoch, report.usable), (Some(Format::Torch), None, true), "{report}");
+    assert_eq!(report.weights_digest.unwrap().to_string(), digest);
+
+    // Stray fixed encodings and the decoder are not looked at.
+    let mut more = sound.clone();
+    more.insert("model.encoder.pos_encoding", &[2], "FloatStorage", f32_bytes(&[f32::NAN; 2]));
+    more.insert("model.decoder.mask_patch", &[2], "FloatStorage", f32_bytes(&[f32::NAN; 2]));
+    more.storage("pos_encoding").2 = None;
+    assert_eq!(digest_of(&more.bytes()), digest);
+}
+
+#[test]
+fn views_of_a_storage_are_respected() {
+    let name = "transformer.layers.0.1.net.1.weight"; // [32, 16]
+    let mut save = Save::like(&baseline());
+    let digest = digest_of(&save.bytes());
+    // The same tensor stored transposed, after five other elements, in a storage shared with another tensor.
+    let bytes = save.storage(name).2.clone().unwrap();
+    let row = |i: usize, j: usize| &bytes[4 * (16 * i + j)..][..4];
+    let norm = save.storage("transformer.norm.bias").2.clone().unwrap(); // [16]
+    let transposed = (0..16).flat_map(|j| (0..32).flat_map(move |i| row(i, j).to_vec())).collect::<Vec<u8>>();
+    let shared = [norm, transposed].concat();
+    let number = save.storages.len();
+    save.storages.push(("FloatStorage", 16 + 512, Some(shared)));
+    save.tensor("transformer.norm.bias").storage = number;
+    let tensor = save.tensor(name);
+    (tensor.storage, tensor.offset, tensor.stride) = (number, 16, vec![1, 32]);
+    assert_eq!(digest_of(&save.bytes()), digest);
+}
+
+#[test]
+fn halves_are_read_as_f32_and_kept_as_they_are() {
+    let mut save = Save::like(&baseline());
+    for (class, dtype, of) in [
+        ("HalfStorage", "f16", &(|v: f32| f16::from_f32(v).to_le_bytes()) as &dyn Fn(f32) -> [u8; 2]),
+        ("BFloat16Storage", "bf16", &|v: f32| bf16::from_f32(v).to_le_bytes()),
+    ] {
+        save.insert("model.encoder.time_embedding.bias", &[16], class, [1.5f32; 16].into_iter().flat_map(of).collect());
+        let (path, folder) = written(&save.bytes());
+        let mut checkpoint = Checkpoint::open(&path, &Options::default()).unwrap();
+        assert_eq!(checkpoint.read_f32("time_embedding.bias").unwrap(), [1.5; 16]);
+        assert_eq!(checkpoint.tensors()["time_embedding.bias"].dtype, dtype);
+        assert_eq!(checkpoint.dtype(), "mixed");
+        let pinned = pin(&path, &folder.path().join("pins"), &Options::default()).unwrap();
+        let mut copy = Checkpoint::open(&pinned.pin, &Options::default()).unwrap();
+        assert_eq!(copy.tensors()["time_embedding.bias"].dtype, dtype);
+        assert_eq!(copy.weights_digest().unwrap(), pinned.weights_digest);
+    }
+}
+
+#[test]
+fn zip64_entries_are_read() {
+    let save = Save::like(&baseline());
+    let storages = save.storages.iter().enumerate();
+    let mut entries: std::collections::BTreeMap<_, _> =
+        storages.map(|(n, (_, _, bytes))| (format!("data/{n}"), bytes.clone().unwrap())).collect();
+    entries.insert("data.pkl".into(), save.pickle());
+    assert_eq!(digest_of(&torch_save::zip("archive", entries, true)), digest_of(&save.bytes()));
+}
+
+#[test]
+fn one_model_in_many_files_is_one_model() {
+    // `CLAY_PROBE_VARIANTS=DIR`: files named `GROUP-*.*` by whatever wrote them hold the same weights per group.
+    let Some(folder) = std::env::var_os("CLAY_PROBE_VARIANTS") else {
+        return eprintln!("skipped: CLAY_PROBE_VARIANTS is not set");
+    };
+    let mut groups = std::collections::BTreeMap::new();
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let report = inspect(&path, &Options::default());
+        eprintln!("{report}");
+        assert!(report.usable, "{report}");
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let group = name.split('-').next().unwrap().to_owned();
+        let first = *groups.entry(group).or_insert(report.weights_digest);
+        assert_eq!(first, report.weights_digest, "{name}");
+    }
+}
+
+#[test]
+fn a_real_one_may_be_measured() {
+    // `CLAY_PROBE_LARGE=small.ckpt`: pinning 95M parameters takes far less than 500 MB of memory of its own.
+    let Some(path) = std::env::var_os("CLAY_PROBE_LARGE") else {
+        return eprintln!("skipped: CLAY_PROBE_LARGE is not set");
+    };
+    let rss_anon = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (started, pins) = (std::time::Instant::now(), folder.path().to_owned());
+    let worker = std::thread::spawn(move || pin(Path::new(&path), &pins, &Options::default()).unwrap());
+    let mut peak = 0;
+    while !worker.is_finished() {
+        peak = peak.max(rss_anon());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let pinned = worker.join().unwrap();
+    eprintln!("{} parameters in {:?}, peak RssAnon {peak} MB", pinned.encoder.parameters, started.elapsed());
+    assert!(peak < 500);
+    let mut copy = Checkpoint::open(&pinned.pin, &Options::default()).unwrap();
+    assert_eq!(copy.weights_digest().unwrap(), pinned.weights_digest);
+}

@@ -120,3 +120,41 @@ impl Seek for TrainerFile {
         Ok(self.position)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn writing_and_replacing_are_noticed_and_deleting_is_not_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ckpt");
+        let reason_after = |change: &dyn Fn()| {
+            fs::write(&path, b"first").unwrap();
+            let file = TrainerFile::open(&path).unwrap();
+            file.check_unchanged().unwrap();
+            change();
+            file.check_unchanged().err().map(|e| (e.reason, e.retry))
+        };
+        let other = folder.path().join("b.ckpt");
+        let changed = Some(("changed", true));
+        assert_eq!(reason_after(&|| fs::write(&path, b"first and more").unwrap()), changed);
+        assert_eq!(reason_after(&|| fs::write(&path, b"").unwrap()), changed);
+        let replace = || {
+            fs::write(&other, b"first").unwrap();
+            fs::rename(&other, &path).unwrap();
+        };
+        assert_eq!(reason_after(&replace), changed);
+        assert_eq!(reason_after(&|| fs::remove_file(&path).unwrap()), None, "its content lives on");
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe.ckpt");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        assert_eq!(TrainerFile::open(&path).unwrap_err().reason, "unreadable");
+    }
+}
