@@ -6,35 +6,24 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
-use clay_probe::{domain::EncoderShape, probe::encoder};
+use clay_probe::probe::{
+    checkpoint::{Checkpoint, Options},
+    encoder,
+};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clay/golden");
 
 /// The only checkpoint of a golden folder.
 fn checkpoint(folder: &str) -> PathBuf {
-    let dir = Path::new("/work/shared/clay/golden").join(folder);
+    let dir = Path::new(GOLDEN).join(folder);
     let mut files = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
     files.find(|path| path.extension().is_some_and(|e| e == "ckpt")).unwrap()
 }
 
 fn load(path: &Path) -> encoder::Encoder {
-    let all = candle_core::pickle::read_all_with_key(path, Some("state_dict")).unwrap();
-    let mut tensors: HashMap<String, Tensor> =
-        all.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("model.encoder.")?.to_owned(), t))).collect();
-    let dim = tensors["transformer.norm.weight"].dim(0).unwrap();
-    let inner = tensors["transformer.layers.0.0.to_qkv.weight"].dim(0).unwrap() / 3;
-    let depth = (0..).take_while(|i| tensors.contains_key(&format!("transformer.layers.{i}.0.norm.weight"))).count();
-    let shape = EncoderShape {
-        family: "clay-v0".into(),
-        dim,
-        depth,
-        heads: inner / 64,
-        dim_head: 64,
-        mlp_dim: tensors["transformer.layers.0.1.net.1.weight"].dim(0).unwrap(),
-        patch_size: 32,
-        parameters: 0,
-    };
-    encoder::Encoder::load(&shape, &mut tensors, &Device::Cpu).unwrap()
+    let mut file = Checkpoint::open(path, &Options::default()).unwrap();
+    let shape = file.encoder().clone();
+    encoder::Encoder::load(&shape, &mut file, &Device::Cpu).unwrap()
 }
 
 /// Largest absolute difference; both are f32 of one shape.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use clay_probe::{
     domain::Seed,
     probe::head::{AdamW, ConvHead, Targets},
@@ -50,8 +50,8 @@ fn five_golden_steps() {
     let targets: Vec<Targets> = masks.chunks_exact(64 * 64).map(|m| Targets::new(m, 64)).collect();
     let mut head = head(&golden, "initial");
 
-    let plain = values(&head.forward_plain(features).unwrap());
-    let fast = doubled(&head.forward(&rows(features, 0, 10), 2, false).unwrap().logits);
+    let plain = values(&ConvHead::forward_plain(features, &head.tensors(&Device::Cpu).unwrap()).unwrap());
+    let fast = doubled(&head.forward(&rows(features, 0, 10), 2).unwrap().logits);
     let want = values(&golden["logits_initial"]);
     println!("logits_initial: plain {:e}, fast {:e}", largest(&plain, &want), largest(&fast, &want));
     assert!(largest(&plain, &want) <= 1e-5 && largest(&fast, &want) <= 1e-5);
@@ -59,7 +59,7 @@ fn five_golden_steps() {
     let mut optimiser = AdamW::new(&head.parameters, 1e-3);
     for (step, want) in values(&golden["losses"]).into_iter().enumerate() {
         let batch = rows(features, 2 * step, 2);
-        let pass = head.forward(&batch, 2, true).unwrap();
+        let pass = head.forward(&batch, 2).unwrap();
         let (logits, mut gradient) = (values(&pass.logits), Vec::new());
         let labelled = 2 * 64 * 64;
         let chips = targets[2 * step..].iter().zip(logits.chunks_exact(32 * 32));
@@ -81,7 +81,7 @@ fn five_golden_steps() {
         println!("final.{}: differs by {got:e}", parameter.name);
         assert!(got <= 2e-5, "{}", parameter.name);
     }
-    let last = head.forward(&rows(features, 0, 10), 2, false).unwrap().logits;
+    let last = head.forward(&rows(features, 0, 10), 2).unwrap().logits;
     let got = largest(&doubled(&last), &values(&golden["logits_final"]));
     let last = values(&last);
     let loss: f64 = targets.iter().zip(last.chunks_exact(32 * 32)).map(|(t, z)| t.score(z, 0.5).0).sum();
@@ -90,14 +90,32 @@ fn five_golden_steps() {
     assert!(got <= 5e-5 && differs <= 2e-6);
 }
 
-/// The fast pass and its gradients against candle's own operations, on more than one size.
+/// The fast pass and its gradients against candle's own operations and their gradients, on more than one size.
 #[test]
 fn the_fast_decoder_is_the_plain_one() {
     for grid in [1, 3, 7] {
         let head = ConvHead::new(48, Seed(grid as u64));
         let features = Tensor::randn(0f32, 1.0, (2, 48, grid, grid), &Device::Cpu).unwrap();
-        let plain = values(&head.forward_plain(&features).unwrap());
-        let fast = doubled(&head.forward(&rows(&features, 0, 2), grid, false).unwrap().logits);
-        assert!(largest(&plain, &fast) < 1e-5, "{grid}: {:e}", largest(&plain, &fast));
+        let parameters: Vec<Var> =
+            head.tensors(&Device::Cpu).unwrap().iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+        let tensors: Vec<Tensor> = parameters.iter().map(|v| v.as_tensor().clone()).collect();
+        let plain = ConvHead::forward_plain(&features, &tensors).unwrap();
+        let rows = rows(&features, 0, 2);
+        let pass = head.forward(&rows, grid).unwrap();
+        let differs = largest(&values(&plain), &doubled(&pass.logits));
+        assert!(differs < 1e-5, "{grid}: {differs:e}");
+
+        // The gradient of a weighted sum of all pixels' logits; a cell has four times the weight of its pixels.
+        let weights: Vec<f32> = (0..pass.logits.elem_count()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 1e4).collect();
+        let cells = Tensor::from_vec(weights.clone(), pass.logits.shape(), &Device::Cpu).unwrap();
+        let pixels = Tensor::from_vec(doubled(&cells), plain.shape(), &Device::Cpu).unwrap();
+        let slopes = (&plain * pixels).unwrap().sum_all().unwrap().backward().unwrap();
+        let gradients = head.backward(&rows, &pass, weights.iter().map(|w| 4.0 * w).collect()).unwrap();
+        for (var, (parameter, got)) in parameters.iter().zip(head.parameters.iter().zip(&gradients)) {
+            let want = values(slopes.get(var).unwrap());
+            let size = want.iter().fold(0f32, |a, b| a.max(b.abs()));
+            let differs = largest(got, &want);
+            assert!(differs < 1e-5 * size.max(1.0), "{grid} {}: {differs:e} of {size:e}", parameter.name);
+        }
     }
 }

@@ -4,9 +4,9 @@
 //! [`ConvHead::forward`] is what fits use: the same function without the last doubling, channels last, each doubling
 //! done together with the convolution after it (see `lifted`).
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 
-use super::lifted::Lifted;
+use super::lifted::{Kept, Lifted};
 use crate::{domain::Seed, probe::seed::Initial};
 
 // B chips, C = G*D feature channels, h×w their grid, N = B*h*w.
@@ -36,10 +36,9 @@ pub struct ConvHead {
 
 /// A forward pass that can be gone back.
 pub struct Pass {
-    /// What the 1x1 convolution gave, `[N, 64]`: the gradient stops here, for features need none.
-    first: Tensor,
-    /// Parameters after the first two, as tensors of the graph.
-    later: Vec<Tensor>,
+    lifted: Lifted,
+    /// Per transposed convolution: what the way back needs, and its output `[B, 2h, 2w, O]`.
+    layers: Vec<(Kept, Tensor)>,
     /// One logit per cell of 2x2 pixels, `[B, 16h, 16w]`.
     pub logits: Tensor,
 }
@@ -68,15 +67,19 @@ impl ConvHead {
         Tensor::from_slice(&p.value, p.shape.as_slice(), device)
     }
 
-    /// Logits `[B, 1, 32h, 32w]` of features `[B, C, h, w]`, operation by operation.
-    pub fn forward_plain(&self, features: &Tensor) -> Result<Tensor> {
-        let device = features.device();
+    /// All parameters as tensors, in order.
+    pub fn tensors(&self, device: &Device) -> Result<Vec<Tensor>> {
+        (0..self.parameters.len()).map(|i| self.tensor(i, device)).collect()
+    }
+
+    /// Logits `[B, 1, 32h, 32w]` of features `[B, C, h, w]`, operation by operation, so that candle can go back.
+    pub fn forward_plain(features: &Tensor, parameters: &[Tensor]) -> Result<Tensor> {
         let double = |x: &Tensor| x.upsample_nearest2d(2 * x.dim(2)?, 2 * x.dim(3)?);
-        let channels = |i: usize| self.tensor(i, device)?.reshape((1, (), 1, 1));
-        let mut x = features.conv2d(&self.tensor(0, device)?, 0, 1, 1, 1)?.broadcast_add(&channels(1)?)?;
+        let channels = |i: usize| parameters[i].reshape((1, (), 1, 1));
+        let mut x = features.conv2d(&parameters[0], 0, 1, 1, 1)?.broadcast_add(&channels(1)?)?;
         for layer in 1..LAYERS.len() {
             x = double(&x)?;
-            x = x.conv_transpose2d(&self.tensor(2 * layer, device)?, 1, 0, 1, 1)?;
+            x = x.conv_transpose2d(&parameters[2 * layer], 1, 0, 1, 1)?;
             x = x.broadcast_add(&channels(2 * layer + 1)?)?;
             if layer + 1 < LAYERS.len() {
                 x = x.relu()?;
@@ -86,40 +89,38 @@ impl ConvHead {
     }
 
     /// Logits of `features` `[N, C]` (chip by chip, row by row) on a square grid of side `grid`, one per cell of 2x2
-    /// pixels. Only with `trainable` can the pass be gone back.
-    pub fn forward(&self, features: &Tensor, grid: usize, trainable: bool) -> Result<Pass> {
+    /// pixels.
+    pub fn forward(&self, features: &Tensor, grid: usize) -> Result<Pass> {
         let device = features.device();
-        let leaf =
-            |t: Tensor| if trainable { Ok(Var::from_tensor(&t)?.into_inner()) } else { Ok::<_, candle_core::Error>(t) };
         let weight = self.tensor(0, device)?.reshape((LAYERS[0].2, ()))?; // [64, C]
-        let first = leaf(features.matmul(&weight.t()?)?.broadcast_add(&self.tensor(1, device)?)?)?; // [N, 64]
-        let later = (2..self.parameters.len()).map(|i| leaf(self.tensor(i, device)?)).collect::<Result<Vec<_>>>()?;
+        let first = features.matmul(&weight.t()?)?.broadcast_add(&self.tensor(1, device)?)?; // [N, 64]
+        let mut x = first.reshape(((), grid, grid, LAYERS[0].2))?; // [B, h, w, 64]
 
         let lifted = Lifted::new(device)?;
-        let mut x = first.reshape(((), grid, grid, LAYERS[0].2))?; // [B, h, w, 64]
-        for layer in later.chunks_exact(2) {
-            if x.dim(3)? != LAYERS[0].2 {
-                x = x.relu()?; // after each transposed convolution but the last
-            }
-            x = lifted.double_and_convolve(&x, &layer[0], &layer[1])?; // twice the side, fewer channels
+        let mut layers = Vec::with_capacity(LAYERS.len() - 1);
+        for layer in 1..LAYERS.len() {
+            let (weight, bias) = (self.tensor(2 * layer, device)?, self.tensor(2 * layer + 1, device)?);
+            let (y, kept) = lifted.forward(&x, &weight, &bias)?; // twice the side, fewer channels
+            x = if layer + 1 < LAYERS.len() { y.relu()? } else { y };
+            layers.push((kept, x.clone()));
         }
-        let logits = x.squeeze(3)?; // [B, 16h, 16w]
-        Ok(Pass { first, later, logits })
+        Ok(Pass { lifted, layers, logits: x.squeeze(3)? }) // [B, 16h, 16w]
     }
 
     /// Gradients of all parameters, in order, from the gradient of `pass.logits` (row-major).
     pub fn backward(&self, features: &Tensor, pass: &Pass, gradient: Vec<f32>) -> Result<Vec<Vec<f32>>> {
-        let seed = Tensor::from_vec(gradient, pass.logits.shape(), features.device())?;
-        let grads = (&pass.logits * seed)?.sum_all()?.backward()?;
-        let of = |t: &Tensor| match grads.get(t) {
-            Some(gradient) => Ok(gradient.clone()),
-            None => t.zeros_like(),
-        };
-        let first = of(&pass.first)?; // [N, 64]
-        let mut all = vec![first.t()?.contiguous()?.matmul(features)?, first.sum(0)?]; // [64, C], [64]
-        for parameter in &pass.later {
-            all.push(of(parameter)?);
+        let mut x = Tensor::from_vec(gradient, pass.logits.shape(), features.device())?.unsqueeze(3)?;
+        let mut all = Vec::with_capacity(self.parameters.len());
+        for (i, (kept, y)) in pass.layers.iter().enumerate().rev() {
+            if i + 1 < pass.layers.len() {
+                x = (x * y.gt(0f32)?.to_dtype(DType::F32)?)?; // of the ReLU
+            }
+            let gradients = pass.lifted.backward(kept, &x)?;
+            all.extend([gradients.bias, gradients.weight]);
+            x = gradients.x;
         }
-        all.iter().map(|t| t.flatten_all()?.to_vec1()).collect()
+        let first = x.reshape(((), LAYERS[0].2))?; // [N, 64]; features need no gradient
+        all.extend([first.sum(0)?, first.t()?.matmul(features)?]); // [64], [64, C]
+        all.iter().rev().map(|t| t.flatten_all()?.to_vec1()).collect()
     }
 }

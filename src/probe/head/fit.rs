@@ -95,7 +95,7 @@ fn step(head: &mut ConvHead, optimiser: &mut AdamW, batch: &[&Example]) -> Resul
         return Ok(None);
     }
     let features = stacked(batch)?;
-    let pass = head.forward(&features, grid(batch), true)?;
+    let pass = head.forward(&features, grid(batch))?;
     let logits: Vec<f32> = pass.logits.flatten_all()?.to_vec1()?;
     let mut gradient = Vec::with_capacity(logits.len());
     let cells = logits.len() / batch.len();
@@ -111,7 +111,7 @@ fn scores(head: &ConvHead, examples: &[&Example], settings: &FitSettings) -> Res
     let mut all: Vec<_> = examples.iter().map(|_| Default::default()).collect();
     for places in in_order(examples, settings.batch_size) {
         let batch: Vec<&Example> = places.iter().map(|&i| examples[i]).collect();
-        let logits: Vec<f32> = head.forward(&stacked(&batch)?, grid(&batch), false)?.logits.flatten_all()?.to_vec1()?;
+        let logits: Vec<f32> = head.forward(&stacked(&batch)?, grid(&batch))?.logits.flatten_all()?.to_vec1()?;
         for (z, &i) in logits.chunks_exact(logits.len() / batch.len()).zip(&places) {
             let targets = &examples[i].targets;
             let (loss, confusion) = targets.score(z, settings.threshold);

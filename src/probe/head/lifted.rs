@@ -4,7 +4,7 @@
 //! `y[2i] = S*x[i] + w0*(x[i-1]-x[i])` and `y[2i+1] = S*x[i] + w2*(x[i+1]-x[i])`. In two dimensions it is the tensor
 //! product: nine products at the low resolution give all four outputs of a cell, a quarter of the multiplications.
 //! A transposed convolution (stride 1, padding 1) is the correlation with the kernel turned by 180 degrees, so the
-//! tap before the centre is the kernel's last.
+//! tap before the centre is the kernel's last. The way back is written out: candle's own takes several times longer.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -24,6 +24,26 @@ pub(super) struct Lifted {
     outputs: Tensor,
 }
 
+/// What the way back needs of a way forth.
+pub(super) struct Kept {
+    /// `[9, N, C]`: the input and its differences.
+    inputs: Tensor,
+    /// `[9, C, O]`
+    kernels: Tensor,
+    /// B, h, w, C
+    dims: (usize, usize, usize, usize),
+}
+
+/// Gradients of a step's input and parameters.
+pub(super) struct Gradients {
+    /// `[B, h, w, C]`
+    pub x: Tensor,
+    /// `[C, O, 3, 3]`
+    pub weight: Tensor,
+    /// `[O]`
+    pub bias: Tensor,
+}
+
 impl Lifted {
     pub(super) fn new(device: &Device) -> Result<Self> {
         let three = || (0..3usize).flat_map(|column| (0..3usize).map(move |row| (column, row)));
@@ -39,24 +59,51 @@ impl Lifted {
     }
 
     /// `x` `[B, h, w, C]`, `weight` `[C, O, 3, 3]` and `bias` `[O]` of the transposed convolution to `[B, 2h, 2w, O]`.
-    pub(super) fn double_and_convolve(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Kept)> {
         let (b, h, w, c) = x.dims4()?;
         let o = weight.dim(1)?;
-        let kernels = weight.reshape((c * o, 9))?.matmul(&self.taps.t()?)?; // [C*O, 9]
-        let kernels = kernels.t()?.contiguous()?.reshape((9, c, o))?;
+        let kernels = self.taps.matmul(&weight.reshape((c * o, 9))?.t()?)?.reshape((9, c, o))?;
         let rows = with_differences(x, 1)?; // [3 (row), B, h, w, C]
-        let both = with_differences(&rows, 3)?; // [3 (column), 3 (row), B, h, w, C]
-        let products = both.reshape((9, b * h * w, c))?.matmul(&kernels)?; // [9, N, O]
+        let inputs = with_differences(&rows, 3)?.reshape((9, b * h * w, c))?; // [3 (column), 3 (row), B, h, w, C]
+        let products = inputs.matmul(&kernels)?; // [9, N, O]
         let cells = self.outputs.matmul(&products.reshape((9, b * h * w * o))?)?; // [4, N*O]
         let cells = cells.reshape(&[2, 2, b, h, w, o][..])?.permute(vec![2, 3, 0, 4, 1, 5])?; // [B, h, 2, w, 2, O]
-        cells.contiguous()?.reshape((b, 2 * h, 2 * w, o))?.broadcast_add(bias)
+        let y = cells.reshape((b, 2 * h, 2 * w, o))?.broadcast_add(bias)?;
+        Ok((y, Kept { inputs, kernels, dims: (b, h, w, c) }))
+    }
+
+    /// From the gradient of the output, `[B, 2h, 2w, O]`.
+    pub(super) fn backward(&self, kept: &Kept, y: &Tensor) -> Result<Gradients> {
+        let ((b, h, w, c), o) = (kept.dims, y.dim(3)?);
+        let bias = y.reshape(((), o))?.sum(0)?; // [O]
+        let cells = y.reshape(&[b, h, 2, w, 2, o][..])?.permute(vec![2, 4, 0, 1, 3, 5])?; // [2, 2, B, h, w, O]
+        let cells = cells.reshape((4, b * h * w * o))?;
+        let products = self.outputs.t()?.matmul(&cells)?.reshape((9, b * h * w, o))?; // [9, N, O]
+        let kernels = kept.inputs.t()?.matmul(&products)?; // [9, C, O]
+        let weight = kernels.reshape((9, c * o))?.t()?.matmul(&self.taps)?.reshape((c, o, 3, 3))?;
+        let inputs = products.matmul(&kept.kernels.t()?)?; // [9, N, C]
+        let rows = of_differences(&inputs.reshape(&[3, 3, b, h, w, c][..])?, 3)?; // [3 (row), B, h, w, C]
+        Ok(Gradients { x: of_differences(&rows, 1)?, weight, bias })
     }
 }
 
-/// `x`, `x[i-1]-x[i]` and `x[i+1]-x[i]` along `dim`, stacked before all dimensions; outside is zero.
-fn with_differences(x: &Tensor, dim: usize) -> Result<Tensor> {
+/// `x[i-1]` and `x[i+1]` along `dim`; outside is zero.
+fn neighbours(x: &Tensor, dim: usize) -> Result<(Tensor, Tensor)> {
     let n = x.dim(dim)?;
     let before = x.narrow(dim, 0, n - 1)?.pad_with_zeros(dim, 1, 0)?;
     let after = x.narrow(dim, 1, n - 1)?.pad_with_zeros(dim, 0, 1)?;
+    Ok((before, after))
+}
+
+/// `x`, `x[i-1]-x[i]` and `x[i+1]-x[i]` along `dim`, stacked before all dimensions.
+fn with_differences(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let (before, after) = neighbours(x, dim)?;
     Tensor::stack(&[x, &(before - x)?, &(after - x)?], 0)
+}
+
+/// The transpose of [`with_differences`]: from the gradients of its three parts to that of `x`.
+fn of_differences(parts: &Tensor, dim: usize) -> Result<Tensor> {
+    let (x, before, after) = (parts.get(0)?, parts.get(1)?, parts.get(2)?);
+    let moved = (neighbours(&before, dim)?.1 + neighbours(&after, dim)?.0)?;
+    ((x - before)? - after)? + moved
 }
