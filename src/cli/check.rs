@@ -1,1 +1,184 @@
-//! (to come)
+//! `check`: configuration, data set, device, disk and watched directories, before a long run.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use super::serve::Settings;
+use crate::{
+    config::Config,
+    probe::{chips, device},
+};
+
+/// Look at everything that a long run needs: configuration, data set, device, disk, watched directories.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example: clay-probe check --config clay-probe.toml
+Prints one line per thing, `ok`, `warn` or `fail`. Exit code 1 when anything fails.")]
+pub struct Args {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.settings.load()?;
+    let mut report = Report::default();
+    let source =
+        args.settings.config.as_deref().map_or("built-in defaults".to_owned(), |f| format!("`{}`", f.display()));
+    report.ok("configuration", source);
+    data_set(&config, &mut report);
+    device(&config, &mut report);
+    for (name, folder) in [
+        ("store", config.store.path.parent().unwrap_or(Path::new("")).to_owned()),
+        ("pins", config.store.pins.clone()),
+        ("results", config.store.results.clone()),
+    ] {
+        writable(name, &folder, config.store.max_bytes.0, &mut report);
+    }
+    for dir in &config.intake.dirs {
+        match std::fs::read_dir(dir) {
+            Ok(entries) => report.ok("watched", format!("`{}`, {} entries at its top", dir.display(), entries.count())),
+            Err(error) => {
+                report.fail("watched", format!("`{}`: {error}; make it, or correct `intake.dirs`", dir.display()))
+            }
+        }
+    }
+    listening(&config, &mut report);
+    if let Some(program) = config.worker.launcher.iter().chain(&config.worker.command).next() {
+        match on_path(program) {
+            Some(path) => report.ok("worker", format!("`{}`", path.display())),
+            None => report.fail("worker", format!("`{program}` is not a program that can be found")),
+        }
+    }
+    Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints as it goes.
+#[derive(Default)]
+struct Report {
+    failed: bool,
+}
+
+impl Report {
+    fn ok(&mut self, what: &str, text: impl AsRef<str>) {
+        println!("ok    {what:<14} {}", text.as_ref());
+    }
+
+    fn warn(&mut self, what: &str, text: impl AsRef<str>) {
+        println!("warn  {what:<14} {}", text.as_ref());
+    }
+
+    fn fail(&mut self, what: &str, text: impl AsRef<str>) {
+        println!("fail  {what:<14} {}", text.as_ref());
+        self.failed = true;
+    }
+}
+
+/// Reads every chip once, as the daemon would when it starts; its cache is thrown away.
+fn data_set(config: &Config, report: &mut Report) {
+    if config.probe.data.as_os_str().is_empty() {
+        return report.fail("data set", "`probe.data` is empty; give the folder of labelled flood chips");
+    }
+    let folder = config.probe.data.display();
+    let opened = tempfile::tempdir()
+        .map_err(|error| error.to_string())
+        .and_then(|cache| chips::Dataset::open(&config.probe, cache.path(), &mut |_| {}).map_err(|e| e.to_string()));
+    match opened {
+        Err(message) => report.fail("data set", format!("`{folder}`: {message}")),
+        Ok(dataset) => {
+            let found = dataset.summary();
+            for refusal in &found.refused {
+                report.warn("chip", format!("`{}` is left out, {}: {}", refusal.path, refusal.reason, refusal.message));
+            }
+            let text = format!(
+                "`{folder}`: {} chips of {} events, {} folds, {} refused, {} held out; {} of {} labelled pixels are water",
+                found.chips,
+                found.events.len(),
+                dataset.folds().len(),
+                found.refused.len(),
+                found.held_out,
+                found.water,
+                found.water + found.land,
+            );
+            report.ok("data set", text);
+        }
+    }
+}
+
+/// The device that probes would get now, and why.
+fn device(config: &Config, report: &mut Report) {
+    let wish = device::Wish {
+        device: &config.worker.device,
+        serve: true,
+        share_gpu: config.worker.share_gpu,
+        gpu_memory: config.worker.gpu_memory,
+    };
+    match device::choose(&wish) {
+        Ok(chosen) => {
+            let threads = device::threads(config.worker.threads, true);
+            report.ok("device", format!("{} ({}), {threads} threads", chosen.name, chosen.reason));
+        }
+        Err(error) => report.fail("device", format!("`worker.device`: {error}")),
+    }
+}
+
+/// Whether a file can be made in `folder`, and how much room there is.
+fn writable(what: &str, folder: &Path, max_bytes: u64, report: &mut Report) {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match try_writing(folder) {
+        Err(error) => report.fail(what, format!("`{}` cannot be written: {error}", folder.display())),
+        Ok(None) => report.ok(what, format!("`{}` can be written", folder.display())),
+        Ok(Some(free)) => {
+            let text =
+                format!("`{}` can be written, {} free", folder.display(), bytesize::ByteSize(free).display().si());
+            let needed = if what == "pins" { max_bytes } else { 1_000_000_000 };
+            if free < needed {
+                let wanted = bytesize::ByteSize(needed).display().si();
+                return report.warn(
+                    what,
+                    format!("{text}, less than {wanted}{}", if what == "pins" { " (`store.max_bytes`)" } else { "" }),
+                );
+            }
+            report.ok(what, text);
+        }
+    }
+}
+
+/// Free bytes, where the system tells. Nothing is left behind: a folder that is not there yet is tried in its parent.
+fn try_writing(folder: &Path) -> io::Result<Option<u64>> {
+    let mut there = folder.to_owned();
+    while !there.exists() {
+        there = there.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    }
+    tempfile::tempfile_in(&there)?;
+    Ok(rustix::fs::statvfs(&there).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize)))
+}
+
+fn listening(config: &Config, report: &mut Report) {
+    let (listen, token) = (config.api.listen, &config.api.token_file);
+    if !token.as_os_str().is_empty() {
+        match std::fs::read_to_string(token) {
+            Ok(text) if text.trim().is_empty() => {
+                return report.fail("token", format!("`{}` is empty", token.display()));
+            }
+            Ok(_) => report.ok("token", format!("`{}`", token.display())),
+            Err(error) => return report.fail("token", format!("`{}`: {error}", token.display())),
+        }
+    } else if !listen.ip().is_loopback() {
+        return report.fail("address", format!("{listen} is reachable from outside and needs `api.token_file`"));
+    }
+    match std::net::TcpListener::bind(listen) {
+        Ok(_) => report.ok("address", format!("{listen} is free")),
+        Err(error) => report.warn("address", format!("{listen}: {error}; is a daemon running?")),
+    }
+}
+
+/// Where a program lies, as the shell finds it.
+fn on_path(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+}

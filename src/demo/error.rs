@@ -14,6 +14,9 @@ pub enum DemoError {
     /// The tensor library failed.
     #[error("a computation of the trainer failed: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// The daemon failed.
+    #[error(transparent)]
+    Daemon(#[from] crate::error::Error),
     /// What was asked for cannot be done.
     #[error("{0}")]
     Refused(String),
