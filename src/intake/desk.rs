@@ -10,7 +10,7 @@ use crate::{
     domain::{CheckpointState, Posted, PostedCheckpoint, RunName},
     error::{Error, Result},
     queue::Queue,
-    store::{CheckpointRow, Identity, NewCheckpoint, PostedFields, Store, now},
+    store::{FileRow, Identity, NewCheckpoint, PostedFields, Store, now},
 };
 
 /// Answers posts; everything it says was committed before.
@@ -64,7 +64,7 @@ impl Desk {
     async fn again(
         &self,
         db: &mut SqliteConnection,
-        row: &CheckpointRow,
+        row: &FileRow,
         path: &Path,
         fields: &PostedFields,
         force: bool,
@@ -102,10 +102,10 @@ impl Desk {
         &self,
         db: &mut SqliteConnection,
         point: i64,
-        row: &CheckpointRow,
+        row: &FileRow,
         fields: &PostedFields,
     ) -> Result<()> {
-        let Some(known) = self.store.point(db, point).await? else { return Ok(()) };
+        let Some(known) = self.store.placed_point(db, point).await? else { return Ok(()) };
         let differs = |name: &str, posted: String, known: String| {
             Err(Error::Conflict(format!(
                 "`{}`: `{name}` was posted as `{posted}`, but is known as `{known}`",
@@ -135,7 +135,7 @@ impl Desk {
     /// Takes back what waits or runs for a checkpoint. Returns the request whose job is to be stopped, if any.
     pub async fn cancel(&self, id: i64) -> Result<Option<i64>> {
         let mut tx = self.store.write().await?;
-        let row = self.store.checkpoint(&mut tx, id).await?;
+        let row = self.store.file(&mut tx, id).await?;
         let row = row.ok_or_else(|| Error::NotFound(format!("there is no checkpoint {id}")))?;
         let over = || Error::Conflict(format!("checkpoint {id} is over: nothing waits or runs for it"));
         match (row.state()?, row.point_id) {
@@ -164,7 +164,7 @@ impl Desk {
 }
 
 /// Whether a row tells of the file as it is now. An announced file is the same before and after it appears.
-fn is_same_file(row: &CheckpointRow, now: Option<Identity>) -> bool {
+fn is_same_file(row: &FileRow, now: Option<Identity>) -> bool {
     match row.state.as_str() {
         "seen" | "settling" => true,
         "vanished" => now.is_none(),

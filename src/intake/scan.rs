@@ -22,7 +22,7 @@ use crate::{
     domain::{CheckpointState, Epoch, Failure, Pinned, RunName, ValueSource},
     error::Result,
     queue::{Arrival, Queue},
-    store::{CheckpointRow, NewCheckpoint, PostedFields, Store, now, text_of, time_of},
+    store::{FileRow, NewCheckpoint, PostedFields, Store, now, text_of, time_of},
 };
 
 /// Proves a settled file in another process and copies its encoder out.
@@ -147,7 +147,7 @@ impl<P: PinJobs> Scanner<P> {
 
     /// Those that have settled, in the order of the training. On the way: what changed settles anew, what is gone
     /// or never came is `vanished`.
-    async fn ready(&self) -> Result<Vec<CheckpointRow>> {
+    async fn ready(&self) -> Result<Vec<FileRow>> {
         let mut ready = Vec::new();
         for row in self.store.open_checkpoints().await? {
             let seen = identity_of(Path::new(&row.path)).ok();
@@ -172,7 +172,7 @@ impl<P: PinJobs> Scanner<P> {
     }
 
     /// Has one proven and pinned, then places it.
-    async fn prove(&self, row: &CheckpointRow) -> Result<()> {
+    async fn prove(&self, row: &FileRow) -> Result<()> {
         let try_ = u32::try_from(row.tries).unwrap_or(u32::MAX).saturating_add(1);
         match self.pins.pin(row.id, try_, Path::new(&row.path)).await {
             Ok(pinned) => match arrival(row, &pinned)? {
@@ -202,7 +202,7 @@ impl<P: PinJobs> Scanner<P> {
         }
     }
 
-    async fn finish(&self, row: &CheckpointRow, state: CheckpointState, reason: &str, message: &str) -> Result<()> {
+    async fn finish(&self, row: &FileRow, state: CheckpointState, reason: &str, message: &str) -> Result<()> {
         let mut tx = self.store.write().await?;
         if self.store.end_checkpoint(&mut tx, row.id, state, reason, message).await? {
             info!(path = row.path, state = state.as_str(), reason, message, "checkpoint ended without a point");
@@ -214,7 +214,7 @@ impl<P: PinJobs> Scanner<P> {
 /// Where a checkpoint belongs: what the file says, else what was posted, else what its name says. `None`: no epoch.
 ///
 /// A file without a global step takes the place of its epoch.
-fn arrival(row: &CheckpointRow, pinned: &Pinned) -> Result<Option<Arrival>> {
+fn arrival(row: &FileRow, pinned: &Pinned) -> Result<Option<Arrival>> {
     let posted = row.posted()?;
     let name = Path::new(&row.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let from_post = posted.epoch.map(|e| (Epoch(e), ValueSource::Posted));

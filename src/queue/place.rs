@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::{Change, Epoch, Pinned, RequestState, RunName, ValueSource},
     error::{Error, Result},
-    store::{CheckpointRow, NewPoint, RequestRow, now},
+    store::{FileRow, NewPoint, RequestRow, now},
 };
 
 /// Where a checkpoint belongs: the file's word, else the post's, else the name's.
@@ -33,7 +33,7 @@ pub struct Placed {
 
 impl Queue {
     /// Places a whole checkpoint, in one transaction with the change of its own state.
-    pub async fn place(&self, checkpoint: &CheckpointRow, pinned: &Pinned, arrival: &Arrival) -> Result<Placed> {
+    pub async fn place(&self, checkpoint: &FileRow, pinned: &Pinned, arrival: &Arrival) -> Result<Placed> {
         let at = now();
         let mut tx = self.store.write().await?;
         let db = &mut *tx;

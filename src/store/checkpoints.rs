@@ -31,7 +31,7 @@ pub struct PostedFields {
 
 /// A row of `checkpoints`, the part that the service decides by.
 #[derive(Clone, Debug, FromRow)]
-pub struct CheckpointRow {
+pub struct FileRow {
     pub id: i64,
     pub path: String,
     pub via: String,
@@ -55,7 +55,7 @@ pub struct CheckpointRow {
     pub created_at: String,
 }
 
-impl CheckpointRow {
+impl FileRow {
     /// The state as a word of the domain.
     pub fn state(&self) -> Result<CheckpointState> {
         CheckpointState::parse(&self.state).ok_or_else(|| Error::Internal(format!("unknown state `{}`", self.state)))
@@ -98,19 +98,19 @@ const COLUMNS: &str = "select id, path, via, state, reason, message, run, posted
 
 impl Store {
     /// The newest row of a path.
-    pub async fn checkpoint_at(&self, db: &mut SqliteConnection, path: &str) -> Result<Option<CheckpointRow>> {
+    pub async fn checkpoint_at(&self, db: &mut SqliteConnection, path: &str) -> Result<Option<FileRow>> {
         let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where path = ?1 order by id desc limit 1"));
         Ok(sqlx::query_as(sql).bind(path).fetch_optional(db).await?)
     }
 
     /// One row.
-    pub async fn checkpoint(&self, db: &mut SqliteConnection, id: i64) -> Result<Option<CheckpointRow>> {
+    pub async fn file(&self, db: &mut SqliteConnection, id: i64) -> Result<Option<FileRow>> {
         let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where id = ?1"));
         Ok(sqlx::query_as(sql).bind(id).fetch_optional(db).await?)
     }
 
     /// All that are announced or settling, oldest first.
-    pub async fn open_checkpoints(&self) -> Result<Vec<CheckpointRow>> {
+    pub async fn open_checkpoints(&self) -> Result<Vec<FileRow>> {
         let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where state in ('seen', 'settling') order by id"));
         Ok(sqlx::query_as(sql).fetch_all(self.pool()).await?)
     }

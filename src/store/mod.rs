@@ -18,8 +18,8 @@ use sqlx::{
 
 use crate::error::{Error, Result};
 
-pub use checkpoints::{CheckpointRow, Identity, NewCheckpoint, PostedFields};
-pub use points::{AttemptTop, NewPoint, PointRow};
+pub use checkpoints::{FileRow, Identity, NewCheckpoint, PostedFields};
+pub use points::{AttemptTop, NewPoint, PlacedPoint};
 pub use read::*;
 pub use requests::{ClaimedRequest, RequestRow, SlotRow};
 pub use results::ResultKey;

@@ -10,7 +10,7 @@ use crate::{
 
 /// A row of `points` with its attempt.
 #[derive(Clone, Debug, FromRow)]
-pub struct PointRow {
+pub struct PlacedPoint {
     pub id: i64,
     pub attempt_id: i64,
     pub attempt: i64,
@@ -102,14 +102,14 @@ impl Store {
     }
 
     /// The points of a run at a step, newest attempt first.
-    pub async fn points_at(&self, db: &mut SqliteConnection, run: i64, step: u64) -> Result<Vec<PointRow>> {
+    pub async fn points_at(&self, db: &mut SqliteConnection, run: i64, step: u64) -> Result<Vec<PlacedPoint>> {
         let sql =
             sqlx::AssertSqlSafe(format!("{COLUMNS} where a.run_id = ?1 and p.global_step = ?2 order by a.number desc"));
         Ok(sqlx::query_as(sql).bind(run).bind(i64::try_from(step).unwrap_or(i64::MAX)).fetch_all(db).await?)
     }
 
     /// One point.
-    pub async fn point(&self, db: &mut SqliteConnection, id: i64) -> Result<Option<PointRow>> {
+    pub async fn placed_point(&self, db: &mut SqliteConnection, id: i64) -> Result<Option<PlacedPoint>> {
         let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where p.id = ?1"));
         Ok(sqlx::query_as(sql).bind(id).fetch_optional(db).await?)
     }
