@@ -151,12 +151,14 @@ function drawChart(items) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", uirevision: `${chosen.run}${chosen.metric}${full}`,
     font: { color: colour("text"), family: getComputedStyle(document.body).fontFamily, size: 12.5 },
     margin: { l: 58, r: 16, t: 34, b: 46 }, hovermode: "closest", hoverlabel: { bgcolor: colour("card"), font: { color: colour("text") } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("quiet"), activecolor: colour("accent") },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-    xaxis: { ...axis, title: { text: "epoch of the trainer" }, tickformat: "d", rangemode: "nonnegative" },
+    xaxis: { ...axis, title: { text: "epoch of the trainer" }, tickformat: "d" },
     yaxis: { ...axis, title: { text: METRICS[chosen.metric][1] }, ...(full ? { range: [0, 1] } : { autorange: true }) },
     yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
   };
-  Plotly.react(at("chart"), traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+  Plotly.react(at("chart"), traces, layout, {
+    responsive: true, displaylogo: false, displayModeBar: innerWidth < 640 ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
 }
 
 function drawSeries({ items }) {
@@ -179,6 +181,7 @@ function drawSeries({ items }) {
 }
 
 function drawCheckpoints({ items, next }) {
+  document.querySelector("table").hidden = items.length === 0;
   at("more").textContent = items.length === 0 ? "None seen yet." : next === null ? "" : `The newest ${items.length}; all are at /checkpoints.`;
   at("checkpoints").replaceChildren(...items.map((c) => {
     const row = make("tr");
