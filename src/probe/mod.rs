@@ -11,6 +11,7 @@ pub mod encoder; // clay v0: keys, patches, positions, transformer
 mod error;
 mod fits; // folds x seeds, side by side
 pub mod head; // conv decoder, its fitting
+mod pictures; // predictions as PNG
 mod run; // one probe from request to report
 pub mod score; // confusion counts over batches and chips, intervals
 pub mod seed; // initial weights and batch order from a seed

@@ -98,7 +98,9 @@ pub fn probe(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Resu
     if let Some(dir) = request.dump {
         dump::write_dump(dir, &dataset, &examples, &fits)?;
     }
-    //PICTURES
+    if let Some(dir) = request.pictures {
+        super::pictures::draw(dir, &dataset, &fits, settings.threshold as f32)?;
+    }
     let protocol = settings.protocol();
     let mut report = ProbeReport {
         run: request.run.clone(),

@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::lifted::{Kept, Lifted};
+use super::lifted::{Kept, Lifted, column_sums};
 use crate::{domain::Seed, probe::seed::Initial};
 
 // B chips, C = G*D feature channels, h×w their grid, N = B*h*w.
@@ -120,7 +120,7 @@ impl ConvHead {
             x = gradients.x;
         }
         let first = x.reshape(((), LAYERS[0].2))?; // [N, 64]; features need no gradient
-        all.extend([first.sum(0)?, first.t()?.matmul(features)?]); // [64], [64, C]
+        all.extend([column_sums(&first)?, first.t()?.matmul(features)?]); // [64], [64, C]
         all.iter().rev().map(|t| t.flatten_all()?.to_vec1()).collect()
     }
 }

@@ -75,7 +75,7 @@ impl Lifted {
     /// From the gradient of the output, `[B, 2h, 2w, O]`.
     pub(super) fn backward(&self, kept: &Kept, y: &Tensor) -> Result<Gradients> {
         let ((b, h, w, c), o) = (kept.dims, y.dim(3)?);
-        let bias = y.reshape(((), o))?.sum(0)?; // [O]
+        let bias = column_sums(&y.reshape(((), o))?)?; // [O]
         let cells = y.reshape(&[b, h, 2, w, 2, o][..])?.permute(vec![2, 4, 0, 1, 3, 5])?; // [2, 2, B, h, w, O]
         let cells = cells.reshape((4, b * h * w * o))?;
         let products = self.outputs.t()?.matmul(&cells)?.reshape((9, b * h * w, o))?; // [9, N, O]
@@ -106,4 +106,10 @@ fn of_differences(parts: &Tensor, dim: usize) -> Result<Tensor> {
     let (x, before, after) = (parts.get(0)?, parts.get(1)?, parts.get(2)?);
     let moved = (neighbours(&before, dim)?.1 + neighbours(&after, dim)?.0)?;
     ((x - before)? - after)? + moved
+}
+
+/// `[N, O]` to `[O]`, as a product: candle's own sum adds one by one, and loses two digits over many rows.
+pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
+    let ones = Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?;
+    ones.matmul(x)?.squeeze(0)
 }
