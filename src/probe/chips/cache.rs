@@ -124,7 +124,8 @@ impl Cache {
         let entries: Vec<Entry> = serde_json::from_slice(index).ok()?;
         let inside = |stored: &Stored| {
             let bytes = stored.pixel_bytes() + stored.label_bytes();
-            stored.offset % 64 == 0 && stored.offset.checked_add(bytes as u64).is_some_and(|end| end <= start as u64)
+            stored.offset.is_multiple_of(64)
+                && stored.offset.checked_add(bytes as u64).is_some_and(|end| end <= start as u64)
         };
         let sound = |entry: &Entry| !matches!(&entry.outcome, Outcome::Usable(stored) if !inside(stored));
         entries.iter().all(sound).then_some(Self { map, entries })
