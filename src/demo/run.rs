@@ -84,8 +84,10 @@ fn introduce(options: &Options, url: &str, folder: &Path) {
     println!("  series   curl '{url}/probes?metric=iou'");
     println!("  folder   {}{}", folder.display(), if options.keep.is_some() { "" } else { " (removed at the end)" });
     println!();
-    println!("This shows the machine at work, not a result: the model is tiny, six chips of four events are few, and");
-    println!("seeds alone move the scores more than training does. Expect no rising curve.");
+    println!("This shows the machine at work, not a result: the model is tiny, the chips are six, and each of the two");
+    println!(
+        "events with water is scored by heads that only saw the other. Scores near 0 and no rising curve are normal."
+    );
     println!();
     println!("{HEADING}");
 }
