@@ -8,6 +8,8 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 
+use serde_json::{Value, json};
+
 use super::Config;
 
 /// The default configuration, compiled in.
@@ -26,50 +28,22 @@ pub enum ConfigError {
 
 impl Config {
     /// The defaults below `file` (if any), the environment, and `flags` (dotted key, TOML value).
-    pub fn load(file: Option<&Path>, flags: &[(&str, serde_json::Value)]) -> Result<Self, ConfigError> {
+    pub fn load(file: Option<&Path>, flags: &[(&str, Value)]) -> Result<Self, ConfigError> {
         let mut layers = Figment::new().merge(Toml::string(DEFAULT_TOML));
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
             layers = layers.merge(Toml::string(&text));
+            extract(layers.clone(), file)?; // errors name the file before its paths are laid over it
+            layers = layers.merge(Serialized::from(rebased(&text, path), Profile::Default));
         }
-        let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-        let mut config = extract(layers.clone(), file)?;
-        let from_file = config.clone();
         layers = layers.merge(Env::prefixed("CLAY_PROBE__").split("__"));
         for (key, value) in flags {
             layers = layers.merge(Serialized::from(nested(key, value.clone()), Profile::Default));
         }
-        config = extract(layers, file)?;
-        config.rebase(&from_file, base);
+        let config = extract(layers, file)?;
         config.check()?;
         Ok(config)
-    }
-
-    /// Makes paths that came from the file relative to its folder; those from elsewhere stay.
-    fn rebase(&mut self, from_file: &Self, base: &Path) {
-        let defaults: Self = match extract(Figment::new().merge(Toml::string(DEFAULT_TOML)), None) {
-            Ok(defaults) => defaults,
-            Err(_) => return,
-        };
-        let rebase = |now: &mut PathBuf, file: &PathBuf, default: &PathBuf| {
-            if now == file && file != default && !now.as_os_str().is_empty() {
-                *now = base.join(&*now);
-            }
-        };
-        rebase(&mut self.probe.data, &from_file.probe.data, &defaults.probe.data);
-        rebase(&mut self.probe.cache, &from_file.probe.cache, &defaults.probe.cache);
-        rebase(&mut self.store.path, &from_file.store.path, &defaults.store.path);
-        rebase(&mut self.store.pins, &from_file.store.pins, &defaults.store.pins);
-        rebase(&mut self.store.results, &from_file.store.results, &defaults.store.results);
-        rebase(&mut self.api.token_file, &from_file.api.token_file, &defaults.api.token_file);
-        let rebase_all = |now: &mut Vec<PathBuf>, file: &Vec<PathBuf>, default: &Vec<PathBuf>| {
-            if now == file && file != default {
-                now.iter_mut().for_each(|path| *path = base.join(&*path));
-            }
-        };
-        rebase_all(&mut self.intake.dirs, &from_file.intake.dirs, &defaults.intake.dirs);
-        rebase_all(&mut self.intake.roots, &from_file.intake.roots, &defaults.intake.roots);
     }
 
     /// What types alone cannot say.
@@ -101,8 +75,44 @@ impl Config {
     }
 }
 
-fn nested(key: &str, value: serde_json::Value) -> serde_json::Value {
-    key.rsplit('.').fold(value, |inner, part| serde_json::json!({ part: inner }))
+/// Keys that hold paths: relative ones in a file are relative to its folder.
+const PATHS: [(&str, &str); 9] = [
+    ("intake", "dirs"),
+    ("intake", "roots"),
+    ("intake", "path_map"),
+    ("probe", "data"),
+    ("probe", "cache"),
+    ("store", "path"),
+    ("store", "pins"),
+    ("store", "results"),
+    ("api", "token_file"),
+];
+
+/// The paths of a file's text, joined to the folder that it lies in.
+fn rebased(text: &str, file: &Path) -> Value {
+    let base = file.parent().unwrap_or(Path::new(""));
+    // The text was read as TOML before.
+    let held: Value = Figment::from(Toml::string(text)).extract().unwrap_or_default();
+    let mut out = json!({});
+    for (section, key) in PATHS {
+        if let Some(value) = held.get(section).and_then(|s| s.get(key)) {
+            out[section][key] = joined(base, value);
+        }
+    }
+    out
+}
+
+fn joined(base: &Path, value: &Value) -> Value {
+    match value {
+        Value::String(path) if !path.is_empty() => json!(base.join(path)),
+        Value::Array(items) => items.iter().map(|item| joined(base, item)).collect(),
+        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), joined(base, item))).collect(),
+        other => other.clone(),
+    }
+}
+
+fn nested(key: &str, value: Value) -> Value {
+    key.rsplit('.').fold(value, |inner, part| json!({ part: inner }))
 }
 
 fn extract(layers: Figment, file: Option<&Path>) -> Result<Config, ConfigError> {
@@ -152,10 +162,11 @@ mod tests {
     fn a_file_below_flags() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("clay-probe.toml");
-        std::fs::write(&file, "[queue]\nevery_n_epochs = 2\n[probe]\ndata = \"floods\"\n").unwrap();
+        std::fs::write(&file, "[queue]\nevery_n_epochs = 2\n[probe]\ndata = \"floods\"\n[store]\npins = \"pins\"\n").unwrap();
         let config = Config::load(Some(&file), &[("queue.retries", 7.into())]).unwrap();
         assert_eq!((config.queue.every_n_epochs, config.queue.retries), (2, 7));
         assert_eq!(config.probe.data, dir.path().join("floods"));
+        assert_eq!(config.store.pins, dir.path().join("pins"), "also where the file says the same as the default");
         assert_eq!(config.store.path, Path::new("clay-probe.db"));
     }
 

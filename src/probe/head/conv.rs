@@ -2,11 +2,11 @@
 //!
 //! Two ways to compute it. [`ConvHead::forward_plain`] reads like the PyTorch module and is the oracle;
 //! [`ConvHead::forward`] is what fits use: the same function without the last doubling, channels last, each doubling
-//! done together with the convolution after it (see `lifted`).
+//! done together with the convolution after it (see `phases`).
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::lifted::{Kept, Lifted, column_sums};
+use super::phases::{Kept, Phases, column_sums};
 use crate::{domain::Seed, probe::seed::Initial};
 
 // B chips, C = G*D feature channels, h×w their grid, N = B*h*w.
@@ -36,7 +36,7 @@ pub struct ConvHead {
 
 /// A forward pass that can be gone back.
 pub struct Pass {
-    lifted: Lifted,
+    phases: Phases,
     /// Per transposed convolution: what the way back needs, and its output `[B, 2h, 2w, O]`.
     layers: Vec<(Kept, Tensor)>,
     /// One logit per cell of 2x2 pixels, `[B, 16h, 16w]`.
@@ -96,15 +96,15 @@ impl ConvHead {
         let first = features.matmul(&weight.t()?)?.broadcast_add(&self.tensor(1, device)?)?; // [N, 64]
         let mut x = first.reshape(((), grid, grid, LAYERS[0].2))?; // [B, h, w, 64]
 
-        let lifted = Lifted::new(device)?;
+        let phases = Phases::new(device)?;
         let mut layers = Vec::with_capacity(LAYERS.len() - 1);
         for layer in 1..LAYERS.len() {
             let (weight, bias) = (self.tensor(2 * layer, device)?, self.tensor(2 * layer + 1, device)?);
-            let (y, kept) = lifted.forward(&x, &weight, &bias)?; // twice the side, fewer channels
+            let (y, kept) = phases.forward(&x, &weight, &bias)?; // twice the side, fewer channels
             x = if layer + 1 < LAYERS.len() { y.relu()? } else { y };
             layers.push((kept, x.clone()));
         }
-        Ok(Pass { lifted, layers, logits: x.squeeze(3)? }) // [B, 16h, 16w]
+        Ok(Pass { phases, layers, logits: x.squeeze(3)? }) // [B, 16h, 16w]
     }
 
     /// Gradients of all parameters, in order, from the gradient of `pass.logits` (row-major).
@@ -115,7 +115,7 @@ impl ConvHead {
             if i + 1 < pass.layers.len() {
                 x = (x * y.gt(0f32)?.to_dtype(DType::F32)?)?; // of the ReLU
             }
-            let gradients = pass.lifted.backward(kept, &x)?;
+            let gradients = pass.phases.backward(kept, &x)?;
             all.extend([gradients.bias, gradients.weight]);
             x = gradients.x;
         }

@@ -3,7 +3,7 @@
 mod adamw;
 mod conv;
 mod fit;
-mod lifted;
+mod phases;
 mod targets;
 
 pub use adamw::AdamW;
