@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use figment::{
-    Figment, Profile,
+    Figment, Metadata, Profile, Provider,
     error::Kind,
-    providers::{Env, Format, Serialized, Toml},
+    providers::{Format, Serialized, Toml},
+    value::{Dict, Map},
 };
 
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ impl Config {
             extract(layers.clone(), file)?; // errors name the file before its paths are laid over it
             layers = layers.merge(Serialized::from(rebased(&text, path), Profile::Default));
         }
-        layers = layers.merge(Env::prefixed("CLAY_PROBE__").split("__"));
+        layers = layers.merge(Environment::read(std::env::vars()));
         for (key, value) in flags {
             layers = layers.merge(Serialized::from(nested(key, value.clone()), Profile::Default));
         }
@@ -72,6 +73,37 @@ impl Config {
             return refuse("`worker.max_parallel` must be at least 1, `worker.nice` at most 19");
         }
         Ok(())
+    }
+}
+
+/// The variables `CLAY_PROBE__SECTION__KEY`. A value is read as TOML where it is TOML (`5`, `1e-3`, `[0, 1]`), else as
+/// a string, so that paths and words need no quotes.
+struct Environment(Value);
+
+impl Environment {
+    fn read(variables: impl Iterator<Item = (String, String)>) -> Self {
+        let mut out = json!({});
+        for (name, text) in variables {
+            let Some(key) = name.strip_prefix("CLAY_PROBE__") else { continue };
+            let key = key.to_lowercase().replace("__", ".");
+            let read = Figment::from(Toml::string(&format!("value = {text}"))).extract_inner("value");
+            let value = read.unwrap_or(Value::String(text));
+            match key.split_once('.') {
+                Some((section, key)) => out[section][key] = value,
+                None => out[key.as_str()] = value,
+            }
+        }
+        Self(out)
+    }
+}
+
+impl Provider for Environment {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("environment variables")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Serialized::defaults(&self.0).data()
     }
 }
 
@@ -169,6 +201,20 @@ mod tests {
         assert_eq!(config.probe.data, dir.path().join("floods"));
         assert_eq!(config.store.pins, dir.path().join("pins"), "also where the file says the same as the default");
         assert_eq!(config.store.path, Path::new("clay-probe.db"));
+    }
+
+    #[test]
+    fn the_environment_is_read_as_toml_where_it_is() {
+        let held = [("LEARNING_RATE", "1e-3"), ("SEEDS", "[4, 5]"), ("DATA", "/floods/a b"), ("STRICT", "true")];
+        let variables = held.map(|(key, value)| (format!("CLAY_PROBE__PROBE__{key}"), value.to_owned()));
+        let layers = Figment::new().merge(Toml::string(DEFAULT_TOML)).merge(Environment::read(variables.into_iter()));
+        let probe = extract(layers, None).unwrap().probe;
+        assert_eq!((probe.learning_rate, probe.seeds, probe.strict), (1e-3, vec![4, 5], true));
+        assert_eq!(probe.data, Path::new("/floods/a b"));
+        let misspelt = [("CLAY_PROBE__PROBE__SEED".to_owned(), "1".to_owned())];
+        let layers = Figment::new().merge(Toml::string(DEFAULT_TOML)).merge(Environment::read(misspelt.into_iter()));
+        let message = extract(layers, None).unwrap_err().to_string();
+        assert!(message.contains("unknown key `probe.seed` in the environment"), "{message}");
     }
 
     #[test]
