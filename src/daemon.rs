@@ -51,6 +51,7 @@ impl Daemon {
         api::check_listen(&config.api)?;
         let store = Store::open(&config.store.path).await?;
         let lock = lock(&config.store.path)?;
+        sweep(&config.store.pins)?;
         let listener = TcpListener::bind(config.api.listen).await.map_err(|error| {
             Error::Invalid(format!(
                 "`api.listen`: {} cannot be bound: {error}; hint: choose another port, or 0 for a free one",
@@ -310,6 +311,16 @@ fn absolute(mut config: Config) -> Result<Config> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     Ok(config)
+}
+
+/// Removes copies that a killed worker left half written; the lock is held, so none is being written now.
+fn sweep(pins: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(pins).map_err(Error::io(pins))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".tmp-") {
+            std::fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the database for this process alone, until it ends.

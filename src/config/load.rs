@@ -162,7 +162,8 @@ mod tests {
     fn a_file_below_flags() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("clay-probe.toml");
-        std::fs::write(&file, "[queue]\nevery_n_epochs = 2\n[probe]\ndata = \"floods\"\n[store]\npins = \"pins\"\n").unwrap();
+        std::fs::write(&file, "[queue]\nevery_n_epochs = 2\n[probe]\ndata = \"floods\"\n[store]\npins = \"pins\"\n")
+            .unwrap();
         let config = Config::load(Some(&file), &[("queue.retries", 7.into())]).unwrap();
         assert_eq!((config.queue.every_n_epochs, config.queue.retries), (2, 7));
         assert_eq!(config.probe.data, dir.path().join("floods"));

@@ -163,8 +163,11 @@ mod tests {
 
         let read = pickle::read_all_with_key(&path, Some("state_dict")).unwrap();
         assert_eq!(read.len(), 2);
-        for ((name, tensor), (want_name, shape, values)) in read.iter().zip(&state_dict) {
-            assert_eq!((name, tensor.dims()), (want_name, shape.as_slice()));
+        // It gives them in no particular order.
+        let read: std::collections::HashMap<_, _> = read.into_iter().collect();
+        for (name, shape, values) in &state_dict {
+            let tensor = &read[name];
+            assert_eq!(tensor.dims(), shape.as_slice(), "{name}");
             assert_eq!(&tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left");

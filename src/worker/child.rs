@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, process::ExitCode};
 
 use super::{
-    heart::{Pulse, read_job, say},
+    heart::{self, Pulse, read_job, say},
     protocol::{Event, Job, Outcome, PROTOCOL, Probe, Scan, Scanned, Task},
 };
 use crate::{
@@ -31,6 +31,7 @@ pub fn main() -> ExitCode {
     // A panic ends this job, as a failure with its message, not as a riddle.
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&job, &mut |p| pulse.progress(p))));
     let (job, try_) = (job.job, job.try_);
+    heart::rest();
     match done {
         Ok(Ok(outcome)) => say(&Event::Finished { job, try_, outcome }),
         Ok(Err(failure)) => say(&Event::Failed { job, try_, failure }),
@@ -109,8 +110,11 @@ fn scan(task: &Scan, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, Fail
     let dataset = chips::Dataset::open(&task.settings, &task.settings.cache, progress).map_err(refused)?;
     let digest = dataset.summary().digest;
     let scanned = Scanned { dataset: dataset.summary().clone(), chips: dataset.chips().to_vec() };
-    let folder = task.results.join("datasets");
-    let file = folder.join(format!("{digest}.json"));
+    let file = task.results.join("datasets").join(format!("{digest}.json"));
+    // The file is written last: where it is, the pictures are.
+    if !file.exists() {
+        chips::draw_chips(&dataset, &task.pictures.join(digest.to_string())).map_err(refused)?;
+    }
     write_whole(&file, &scanned)?;
     Ok(Outcome::Scan { dataset: digest, file })
 }

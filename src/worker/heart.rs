@@ -5,6 +5,7 @@ use std::{
     process,
     sync::{
         Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
@@ -50,10 +51,19 @@ pub fn read_job() -> Result<Job, String> {
     }
 }
 
+/// Set when the work is over: the service closes the pipe then, and that is no news.
+static RESTING: AtomicBool = AtomicBool::new(false);
+
+/// Stops minding the lease: the work is over, and the process ends by itself.
+pub fn rest() {
+    RESTING.store(true, Ordering::SeqCst);
+}
+
 fn watch(lines: &Receiver<String>, lease: Duration) {
     loop {
         match lines.recv_timeout(lease) {
             Ok(_) => {}
+            Err(_) if RESTING.load(Ordering::SeqCst) => return,
             Err(RecvTimeoutError::Timeout) => {
                 eprintln!("no word from the service for {lease:?}: stopping");
                 process::exit(ABANDONED);

@@ -11,14 +11,14 @@ use tracing::{error, info, warn};
 
 use super::{
     Supervisor,
-    protocol::{Outcome, Probe, Task},
+    protocol::{Outcome, Pin, Probe, Task},
 };
 use crate::{
     config,
     domain::{Digest, Epoch, Failure, ProbeReport, Progress},
     error::{Error, Result},
     queue::{Ended, Queue},
-    store::{ClaimedRequest, ResultKey, Store},
+    store::{ClaimedRequest, ResultKey, Store, now},
 };
 
 /// The jobs that can be taken back: request -> its stop signal.
@@ -121,15 +121,7 @@ impl Lanes {
         file: &Path,
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
-        let pin = self.store.pin_path(&claimed.weights_digest).await.map_err(internal)?.map(PathBuf::from);
-        let pin = pin.filter(|pin| pin.is_file()).ok_or_else(|| Failure {
-            reason: "pin-missing".into(),
-            message: format!(
-                "the pinned encoder of `{}` is gone; hint: POST the checkpoint with `\"force\": true`",
-                claimed.path
-            ),
-            retry: false,
-        })?;
+        let pin = self.pin_of(claimed, cancel).await?;
         let worker = self.supervisor.launcher().config();
         let task = Task::Probe(Probe {
             pin,
@@ -167,6 +159,35 @@ impl Lanes {
         match outcome? {
             Outcome::Probe { .. } => Ok(()),
             _ => Err(internal(Error::Internal("the worker finished another kind of job".into()))),
+        }
+    }
+
+    /// The pinned encoder; pinned anew from the trainer's file when its pin was given up for space.
+    async fn pin_of(&self, claimed: &ClaimedRequest, cancel: &CancellationToken) -> Result<PathBuf, Failure> {
+        let known = self.store.pin_path(&claimed.weights_digest).await.map_err(internal)?.map(PathBuf::from);
+        if let Some(pin) = known.filter(|pin| pin.is_file()) {
+            return Ok(pin);
+        }
+        let task = Task::Pin(Pin {
+            path: claimed.path.clone().into(),
+            pins: self.files.pins.clone(),
+            opaque_globals: self.settings.opaque_globals.clone(),
+        });
+        let missing = |why: &str| Failure {
+            reason: "pin-missing".into(),
+            message: format!("the pinned encoder of `{}` was removed for space, and {why}", claimed.path),
+            retry: false,
+        };
+        match self.supervisor.run(claimed.id, 1, task, cancel, |_| {}).await {
+            Ok(Outcome::Pin(pinned)) if pinned.weights_digest.to_string() == claimed.weights_digest => {
+                let mut tx = self.store.write().await.map_err(internal)?;
+                self.store.add_pin(&mut tx, &pinned, &now()).await.map_err(internal)?;
+                tx.commit().await.map_err(|e| internal(e.into()))?;
+                Ok(pinned.pin)
+            }
+            Ok(_) => Err(missing("the file holds other weights now")),
+            Err(failure) if failure.reason == "stopped" => Err(failure),
+            Err(failure) => Err(missing(&failure.message)),
         }
     }
 

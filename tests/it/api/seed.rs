@@ -27,7 +27,7 @@ async fn point(pool: &SqlitePool, id: i64, attempt: i64, epoch: i64, step: i64) 
     let query = sqlx::query(sql).bind(id).bind(attempt).bind(step).bind(epoch).bind(weights(id)).bind(TIME);
     query.execute(pool).await.unwrap();
     let sql = "insert into checkpoints (id, path, via, state, run, format, weights_digest, point_id, created_at,
-               encoder, about, size) values (?, ?, 'scan', 'whole', ?, 'lightning', ?, ?, ?, '{\"dim\":32}', '{}', 9)";
+               changed_at, encoder, about, size) values (?1, ?2, 'scan', 'whole', ?3, 'lightning', ?4, ?5, ?6, ?6, '{\"dim\":32}', '{}', 9)";
     let path = format!("/ckpt/{RUN}/mae_epoch-{epoch:02}.ckpt");
     let query = sqlx::query(sql).bind(id).bind(path).bind(RUN).bind(weights(id)).bind(id).bind(TIME);
     query.execute(pool).await.unwrap();
@@ -109,10 +109,12 @@ pub async fn fill(file: &std::path::Path) {
         point(p, id, 2, epoch, epoch * 10 + 7).await;
         request(p, id, state, None, (state != "held").then_some("every_n")).await;
     }
-    let sql = "insert into checkpoints (id, path, via, state, reason, message, run, posted, created_at) values
-        (20, '/ckpt/torn.ckpt', 'scan', 'rejected', 'truncated', '`torn.ckpt` ends early', ?2, '{}', ?1),
-        (21, '/ckpt/late.ckpt', 'post', 'settling', null, null, 'old', '{\"epoch\":3,\"global_step\":30}', ?1),
-        (22, '/ckpt/new/e.ckpt', 'post', 'seen', null, null, 'unproven', '{}', '2025-01-01T00:00:00Z')";
+    let sql = "insert into checkpoints (id, path, via, state, reason, message, run, posted, created_at, changed_at)
+        values
+        (20, '/ckpt/torn.ckpt', 'scan', 'rejected', 'truncated', '`torn.ckpt` ends early', ?2, '{}', ?1, ?1),
+        (21, '/ckpt/late.ckpt', 'post', 'settling', null, null, 'old', '{\"epoch\":3,\"global_step\":30}', ?1, ?1),
+        (22, '/ckpt/new/e.ckpt', 'post', 'seen', null, null, 'unproven', '{}', '2025-01-01T00:00:00Z',
+        ?1)";
     run(p, sql, &[TIME, RUN]).await;
     pool.close().await;
 }
