@@ -86,6 +86,7 @@ fn refusals() -> BTreeMap<&'static str, (&'static str, &'static [&'static str])>
     BTreeMap::from([
         ("label-size-mismatch", ("label-size", &["64x64", "48x48", "LabelWater"][..])),
         ("label-georef-shift", ("label-extent", &["576010", "576650", "EPSG:32646"][..])),
+        ("wrong-extension", ("name", &["_rtc.tif"][..])),
         ("bands-12", ("bands", &["expected 13", "found 12"][..])),
         ("bands-14", ("bands", &["expected 13", "found 14"][..])),
         ("crs-none", ("no-crs", &["latitude"][..])),
@@ -116,9 +117,6 @@ fn every_odd_or_broken_chip_gets_its_outcome() {
     let cases = expected["cases"].as_array().unwrap();
     for case in cases {
         let name = case["case"].as_str().unwrap();
-        if name == "wrong-extension" {
-            continue; // a folder's case: see below
-        }
         let path = fixtures().join(case["file"].as_str().unwrap());
         let report = inspect_chip(&path, &settings(&sample()));
         let shown = report.to_string();

@@ -11,7 +11,7 @@ use super::{
     chip::{Files, Look, Wanted},
     encode::{NAMES, encode_date, encode_place},
     labels,
-    scan::{Manifest, scan},
+    scan::{Manifest, is_chip, scan},
 };
 
 /// `inspect CHIP.tif`; what could not be read is null.
@@ -97,7 +97,14 @@ pub fn inspect_chip(path: &Path, settings: &config::Probe) -> ChipReport {
     // No cloud label means clear everywhere; one that cannot be read means nothing.
     let no_cloud_file = !files.paths[2].exists();
     let cloud = look.cloud.as_deref().map(|c| c.iter().filter(|v| **v != 0).count() as u64);
-    let problem = look.problems.first();
+    let unlisted = (!is_chip(&path.file_name().unwrap_or_default().to_string_lossy())).then(|| {
+        let message = format!(
+            "`{}`: a data set would not list this file; hint: name chips `<stem>_rtc.tif`, labels `<stem>_rtc_LabelWater.tif`",
+            path.display()
+        );
+        ChipError::new("name", message)
+    });
+    let problem = look.problems.first().or(unlisted.as_ref());
     ChipReport {
         kind: "chip",
         path: path.display().to_string(),

@@ -76,7 +76,8 @@ fn walk(
     Ok(())
 }
 
-fn is_chip(name: &str) -> bool {
+/// Whether a scan takes a file of that name for a chip.
+pub fn is_chip(name: &str) -> bool {
     name.strip_suffix(".tif").is_some_and(|stem| !stem.ends_with("_LabelWater") && !stem.ends_with("_LabelCloud"))
 }
 
