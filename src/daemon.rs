@@ -155,7 +155,7 @@ impl Parts {
     async fn run(self, stop: CancellationToken) -> Result<()> {
         let Some(scanned) = self.scan(&stop).await? else { return Ok(()) };
         let digest = scanned.dataset.digest;
-        self.queue.set_dataset(digest);
+        self.queue.set_dataset(digest).await?;
         info!(
             chips = scanned.dataset.chips,
             refused = scanned.dataset.refused.len(),

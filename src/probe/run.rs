@@ -54,8 +54,8 @@ pub struct ProbeRequest<'a> {
 
 /// Probes: reads the weights, encodes each chip once, fits folds x seeds, scores.
 ///
-/// Same inputs and seeds give the same report, bit for bit, on the same CPU with the same number of threads; only
-/// `seconds` and the data set's `decoded` differ.
+/// Same inputs and seeds give the same report, bit for bit, on the same CPU, whatever the number of threads; only
+/// `seconds`, the data set's `decoded` and the versions' `threads` differ.
 pub fn probe(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Result<ProbeReport, ProbeError> {
     let ProbeRequest { settings, .. } = *request;
     let mut seconds = Seconds::default();

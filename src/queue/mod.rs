@@ -7,6 +7,7 @@ mod place;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
+use tracing::info;
 
 use crate::{
     config,
@@ -36,9 +37,16 @@ impl Queue {
         Self { store, rules, protocol_digest, dataset_digest: Arc::default(), bell: Arc::default() }
     }
 
-    /// The data set is scanned: from here on checkpoints can be placed.
-    pub fn set_dataset(&self, digest: Digest) {
-        self.dataset_digest.get_or_init(|| digest.to_string());
+    /// The data set is scanned: from here on checkpoints can be placed. What waited under another protocol or data
+    /// set, from before a change of the configuration, is probed as it is configured now.
+    pub async fn set_dataset(&self, digest: Digest) -> Result<()> {
+        let dataset = digest.to_string();
+        let moved = self.store.move_waiting(&self.protocol_digest, &dataset).await?;
+        if moved > 0 {
+            info!(requests = moved, "waiting requests are probed under the present protocol and data set");
+        }
+        self.dataset_digest.get_or_init(|| dataset);
+        Ok(())
     }
 
     /// Rings when something was queued. Wait on it only after looking into the table with the wait already armed.

@@ -203,6 +203,21 @@ impl Store {
         Ok(sqlx::query_as(include_str!("next_queued.sql")).bind(now).fetch_optional(db).await?)
     }
 
+    /// What still waits is probed as it is configured now. Returns how many waited under another protocol or data set.
+    pub async fn move_waiting(&self, protocol: &str, dataset: &str) -> Result<u64> {
+        let mut db = self.write().await?;
+        let moved = sqlx::query(
+            "update requests set protocol_digest = ?1, dataset_digest = ?2 \
+             where state in ('held', 'queued') and (protocol_digest <> ?1 or dataset_digest <> ?2)",
+        )
+        .bind(protocol)
+        .bind(dataset)
+        .execute(&mut *db)
+        .await?;
+        db.commit().await?;
+        Ok(moved.rows_affected())
+    }
+
     /// How far a worker is with it.
     pub async fn note_progress(&self, id: i64, progress: &Progress) -> Result<()> {
         let mut db = self.write().await?;

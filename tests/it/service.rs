@@ -91,6 +91,20 @@ fn a_clean_stop_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_waits_is_probed_as_it_is_configured_after_a_change() {
+    let mut rig = Rig::start("[probe]\nfit_epochs = 30\n");
+    rig.save("epoch=0.safetensors", 0, 1);
+    rig.until("epoch=0.safetensors", "probing");
+    assert!(rig.stop());
+    let config = rig.dir.path().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("fit_epochs = 30", "fit_epochs = 1")).unwrap();
+    rig.restart();
+    rig.until("epoch=0.safetensors", "done");
+    assert_eq!(count(&rig, "curve_points"), 3 * 2 * 2, "seeds x folds x sides of one fit epoch");
+}
+
+#[test]
 fn a_worker_that_dies_is_tried_again() {
     let rig = Rig::start("[probe]\nfit_epochs = 30\n");
     rig.save("epoch=0.safetensors", 0, 1);
