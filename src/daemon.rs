@@ -3,7 +3,7 @@
 use std::{
     fs::{File, TryLockError},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -21,9 +21,9 @@ use crate::{
     queue::Queue,
     store::{Store, now},
     worker::{
-        Launcher, Supervisor,
+        Launcher, Pinner, Supervisor,
         lanes::{Lanes, Running},
-        protocol::{Outcome, Pin, Scan, Scanned, Task},
+        protocol::{Outcome, Scan, Scanned, Task},
     },
 };
 
@@ -167,10 +167,15 @@ impl Parts {
             facts.dataset = Some(scanned.dataset);
         });
         let status = self.status.clone();
+        let pinner = Pinner {
+            supervisor: self.supervisor,
+            folder: self.config.store.pins.clone(),
+            opaque_globals: self.config.probe.opaque_globals.clone(),
+        };
         let lanes = Lanes {
             store: self.store.clone(),
             queue: self.queue.clone(),
-            supervisor: self.supervisor.clone(),
+            pinner: pinner.clone(),
             settings: self.config.probe.clone(),
             files: self.config.store.clone(),
             dataset: digest,
@@ -188,11 +193,7 @@ impl Parts {
             tasks.spawn(async move { lanes.run(&stop).await });
         }
         let scanner = Scanner {
-            pins: Pins {
-                supervisor: self.supervisor.clone(),
-                folder: self.config.store.pins.clone(),
-                opaque_globals: self.config.probe.opaque_globals.clone(),
-            },
+            pins: pinner,
             store: self.store,
             queue: self.queue,
             config: self.config.intake,
@@ -233,28 +234,9 @@ impl Parts {
     }
 }
 
-/// Pins by a worker process.
-struct Pins {
-    supervisor: Supervisor,
-    folder: PathBuf,
-    opaque_globals: Vec<String>,
-}
-
-impl PinJobs for Pins {
+impl PinJobs for Pinner {
     async fn pin(&self, checkpoint: i64, try_: u32, path: &Path) -> Result<Pinned, Failure> {
-        let task = Task::Pin(Pin {
-            path: path.to_path_buf(),
-            pins: self.folder.clone(),
-            opaque_globals: self.opaque_globals.clone(),
-        });
-        match self.supervisor.run(checkpoint, try_, task, &CancellationToken::new(), |_| {}).await? {
-            Outcome::Pin(pinned) => Ok(*pinned),
-            _ => Err(Failure {
-                reason: "internal".into(),
-                message: "the worker finished another kind of job than the pin".into(),
-                retry: false,
-            }),
-        }
+        Self::pin(self, checkpoint, try_, path, &CancellationToken::new()).await
     }
 }
 
@@ -288,13 +270,7 @@ impl Posting for Door {
 
 /// Paths as workers and later lives of the daemon can use them too, and what `data = ""` gets.
 fn absolute(mut config: Config) -> Result<Config> {
-    if config.probe.data.as_os_str().is_empty() {
-        return Err(Error::Invalid(
-            "`probe.data` is not set: there is nothing to probe with; hint: name the folder of labelled flood chips in the \
-             configuration, with `--data DIR`, or try `clay-probe demo`"
-                .into(),
-        ));
-    }
+    config.probe.needs_data().map_err(|error| Error::Invalid(error.to_string()))?;
     if config.probe.cache.as_os_str().is_empty() {
         config.probe.cache = config.store.path.parent().unwrap_or(Path::new("")).join("cache");
     }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::progress::Bars;
+use super::{compute::Compute, probe::tell, progress::Bars};
 use crate::{
     config::Config,
     domain::{Progress, Stage},
@@ -29,15 +29,8 @@ pub struct EmbedArgs {
     /// Where the embeddings go
     #[arg(long, value_name = "OUT.safetensors")]
     out: PathBuf,
-    /// `auto`, `cpu`, `cuda:N` or `metal` [config: worker.device]
-    #[arg(long, value_name = "D")]
-    device: Option<String>,
-    /// Threads to compute with; 0 is all cores [config: worker.threads]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Configuration over the defaults
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 /// Either of them.
@@ -54,28 +47,13 @@ struct Input {
 
 /// Embeds and writes.
 pub fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
-    let mut flags = Vec::new();
-    let mut flag = |key, value: Option<serde_json::Value>| flags.extend(value.map(|v| (key, v)));
-    flag("probe.data", args.input.data.as_ref().map(|d| d.to_string_lossy().into()));
-    flag("worker.device", args.device.clone().map(Into::into));
-    flag("worker.threads", args.threads.map(Into::into));
-    let config = match Config::load(args.config.as_deref(), &flags) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return Ok(ExitCode::from(2));
-        }
-    };
+    let data = args.input.data.as_ref().map(|d| d.to_string_lossy().into());
+    let config = args.compute.load([("probe.data", data)])?;
     let mut bars = Bars::new(&args.checkpoint.file_name().unwrap_or_default().to_string_lossy());
     let result = embed(args, &config, &mut |progress| bars.show(progress));
     bars.clear();
-    match result {
-        Ok(count) => eprintln!("embedded {count} images into `{}`", args.out.display()),
-        Err(error) => {
-            eprintln!("error: {error} [{}]", error.reason());
-            return Ok(ExitCode::FAILURE);
-        }
-    }
+    let count = result.map_err(tell)?;
+    eprintln!("embedded {count} images into `{}`", args.out.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,11 +8,10 @@ use std::{
 
 use clap::Args;
 
-use super::progress::Bars;
+use super::{compute::Compute, progress::Bars};
 use crate::{
-    config::Config,
     domain::{Metric, ProbeReport, RunName},
-    probe::{self, ProbeRequest},
+    probe::{self, ProbeError, ProbeRequest},
 };
 
 /// Probe checkpoints: embed the data set, fit the decoder, score it.
@@ -39,30 +38,18 @@ pub struct ProbeArgs {
     /// Passes over the training chips [config: probe.fit_epochs]
     #[arg(long, value_name = "N")]
     fit_epochs: Option<u32>,
-    /// `auto`, `cpu`, `cuda:N` or `metal` [config: worker.device]
-    #[arg(long, value_name = "D")]
-    device: Option<String>,
-    /// Threads to compute with; 0 is all cores [config: worker.threads]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Configuration over the defaults
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 /// Probes each checkpoint in turn; a refused one is told on stderr and the next goes on.
 pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
-    let config = match configuration(args) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return Ok(ExitCode::from(2));
-        }
-    };
-    if config.probe.data.as_os_str().is_empty() {
-        eprintln!("error: there is no data set; hint: pass `--data DIR` or set `probe.data`");
-        return Ok(ExitCode::from(2));
-    }
+    let config = args.compute.load([
+        ("probe.data", args.data.as_ref().map(|d| d.to_string_lossy().into())),
+        ("probe.seeds", args.seeds.clone().map(Into::into)),
+        ("probe.fit_epochs", args.fit_epochs.map(Into::into)),
+    ])?;
+    config.probe.needs_data()?;
     let cache = super::folders::cache_folder();
     let mut failed = 0;
     for checkpoint in &args.checkpoints {
@@ -95,23 +82,20 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
             Ok(report) => print_table(checkpoint, &report)?,
             Err(error) => {
                 failed += 1;
-                eprintln!("error: {error} [{}]", error.reason());
+                eprint!("{}", super::describe(&tell(error)));
             }
         }
     }
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The file below the flags.
-fn configuration(args: &ProbeArgs) -> Result<Config, crate::config::ConfigError> {
-    let mut flags = Vec::new();
-    let mut flag = |key, value: Option<serde_json::Value>| flags.extend(value.map(|v| (key, v)));
-    flag("probe.data", args.data.as_ref().map(|d| d.to_string_lossy().into()));
-    flag("probe.seeds", args.seeds.clone().map(Into::into));
-    flag("probe.fit_epochs", args.fit_epochs.map(Into::into));
-    flag("worker.device", args.device.clone().map(Into::into));
-    flag("worker.threads", args.threads.map(Into::into));
-    Config::load(args.config.as_deref(), &flags)
+/// An error as the command line tells it, with its class-word before the hint.
+pub fn tell(error: ProbeError) -> anyhow::Error {
+    let (text, reason) = (error.to_string(), error.reason());
+    match text.split_once("; hint: ") {
+        Some((what, hint)) => anyhow::anyhow!("{what} [{reason}]; hint: {hint}"),
+        None => anyhow::anyhow!("{text} [{reason}]"),
+    }
 }
 
 /// What a person wants to see.

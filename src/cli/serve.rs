@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use serde_json::json;
 
-use super::{WrongUsage, signals};
+use super::signals;
 use crate::{config::Config, daemon::Daemon};
 
 /// Watch directories for checkpoints, probe what is due, and answer over HTTP.
@@ -64,11 +64,7 @@ impl Settings {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.load()?;
-    if config.probe.data.as_os_str().is_empty() {
-        let text = "no data set to probe with: `probe.data` is empty; hint: give the folder of labelled flood chips \
-                    with `--data DIR` or `probe.data` in a `--config FILE`, or run `clay-probe demo` for sample data";
-        return Err(WrongUsage(text.to_owned()).into());
-    }
+    config.probe.needs_data()?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let daemon = Daemon::start(config).await?;
         tracing::info!(url = %format!("http://{}/", daemon.addr()), "serving");

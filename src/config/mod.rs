@@ -116,6 +116,18 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Refuses an empty `data`: without a data set there is nothing to probe with.
+    pub fn needs_data(&self) -> Result<(), ConfigError> {
+        if !self.data.as_os_str().is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Refused(
+            "no data set to probe with: `probe.data` is empty; hint: give the folder of labelled flood chips with \
+             `--data DIR` or `probe.data` in a `--config FILE`, or run `clay-probe demo` for sample data"
+                .to_owned(),
+        ))
+    }
+
     /// What decides a result besides weights and data.
     pub fn protocol(&self) -> Protocol {
         // An enum without data always serialises to its word.

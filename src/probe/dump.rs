@@ -13,8 +13,9 @@ use super::{
     ProbeError,
     chips::Dataset,
     embed::write,
+    encoder::PATCH,
     fits::Done,
-    head::{Example, Parameter},
+    head::{Example, Parameter, adamw},
     score::SideScore,
 };
 use crate::domain::{ChipRecord, Confusion, Metrics, Seed};
@@ -50,7 +51,7 @@ pub(super) fn write_dump(dir: &Path, dataset: &Dataset, examples: &[Example], fi
     let mut chips = HashMap::new();
     for (i, (example, chip)) in examples.iter().zip(dataset.chips()).enumerate() {
         let (channels, side) = (example.features.dim(1)?, chip.side as usize);
-        let grid = side / 32;
+        let grid = side / PATCH;
         let map = example.features.t()?.contiguous()?.reshape((channels, grid, grid))?; // [G*D, h, w]
         chips.insert(format!("features.{i}"), map.to_device(&Device::Cpu)?);
         chips.insert(format!("labels.{i}"), Tensor::from_slice(dataset.labels(i), (side, side), &Device::Cpu)?);
@@ -79,9 +80,9 @@ fn write_fit(dir: &Path, done: &Done) -> Result<(), ProbeError> {
         fold: fold.number,
         optimizer: "AdamW",
         learning_rate: settings.learning_rate,
-        betas: [0.9, 0.999],
-        eps: 1e-8,
-        weight_decay: 0.01,
+        betas: [adamw::BETA1, adamw::BETA2],
+        eps: adamw::EPS,
+        weight_decay: adamw::WEIGHT_DECAY,
         threshold: settings.threshold,
         batch_size: settings.batch_size,
         train: &fold.train,

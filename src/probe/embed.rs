@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 
 use super::{
     ProbeError,
-    chips::Dataset,
-    encoder::{BANDS, Encoder, GROUPS, PATCH, to_grid},
+    chips::{Dataset, encode::BANDS},
+    encoder::{Encoder, GROUPS, PATCH, to_grid},
     seed::in_batches,
 };
 use crate::domain::{ChipRecord, Progress, Stage};

@@ -17,4 +17,4 @@ pub mod score; // confusion counts over batches and chips, intervals
 pub mod seed; // initial weights and batch order from a seed
 
 pub use error::ProbeError;
-pub use run::{ProbeRequest, probe};
+pub use run::{ProbeRequest, host, probe};

@@ -208,11 +208,9 @@ fn versions(threads: usize) -> Versions {
     }
 }
 
-/// The machine's name, where the system tells it.
-fn host() -> String {
-    let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let told = told.map(|name| name.trim().to_owned()).or_else(|| std::env::var("HOSTNAME").ok());
-    told.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+/// The machine's name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub fn main() -> ExitCode {
     say(&Event::Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: probe::host(),
         device: device_wanted(&job),
     });
     let pulse = Pulse::start(&job);

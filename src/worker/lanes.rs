@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Supervisor,
-    protocol::{Outcome, Pin, Probe, Task},
+    Pinner,
+    protocol::{Outcome, Probe, Task},
 };
 use crate::{
     config,
@@ -29,7 +29,7 @@ pub type Running = Arc<Mutex<HashMap<i64, CancellationToken>>>;
 pub struct Lanes {
     pub store: Store,
     pub queue: Queue,
-    pub supervisor: Supervisor,
+    pub pinner: Pinner,
     pub settings: config::Probe,
     pub files: config::Store,
     pub dataset: Digest,
@@ -122,7 +122,7 @@ impl Lanes {
         cancel: &CancellationToken,
     ) -> Result<(), Failure> {
         let pin = self.pin_of(claimed, cancel).await?;
-        let worker = self.supervisor.launcher().config();
+        let worker = self.pinner.supervisor.launcher().config();
         let task = Task::Probe(Probe {
             pin,
             path: claimed.path.clone().into(),
@@ -149,6 +149,7 @@ impl Lanes {
         });
         let try_ = u32::try_from(claimed.tries).unwrap_or(u32::MAX).saturating_add(1);
         let outcome = self
+            .pinner
             .supervisor
             .run(claimed.id, try_, task, cancel, |p| {
                 send.send_replace(Some(p));
@@ -168,18 +169,13 @@ impl Lanes {
         if let Some(pin) = known.filter(|pin| pin.is_file()) {
             return Ok(pin);
         }
-        let task = Task::Pin(Pin {
-            path: claimed.path.clone().into(),
-            pins: self.files.pins.clone(),
-            opaque_globals: self.settings.opaque_globals.clone(),
-        });
         let missing = |why: &str| Failure {
             reason: "pin-missing".into(),
             message: format!("the pinned encoder of `{}` was removed for space, and {why}", claimed.path),
             retry: false,
         };
-        match self.supervisor.run(claimed.id, 1, task, cancel, |_| {}).await {
-            Ok(Outcome::Pin(pinned)) if pinned.weights_digest.to_string() == claimed.weights_digest => {
+        match self.pinner.pin(claimed.id, 1, Path::new(&claimed.path), cancel).await {
+            Ok(pinned) if pinned.weights_digest.to_string() == claimed.weights_digest => {
                 let mut tx = self.store.write().await.map_err(internal)?;
                 self.store.add_pin(&mut tx, &pinned, &now()).await.map_err(internal)?;
                 tx.commit().await.map_err(|e| internal(e.into()))?;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::{config, domain::Failure};
+use crate::{config, domain::Failure, probe::device};
 
 /// Makes the command of a job.
 #[derive(Clone, Debug)]
@@ -25,8 +25,7 @@ impl Launcher {
 
     /// Threads of a worker beside a trainer: as configured, else a quarter of the cores, at least one.
     pub fn threads(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if self.config.threads > 0 { self.config.threads } else { (cores / 4).max(1) }
+        device::threads(self.config.threads, true)
     }
 
     /// The command of a job. `local` jobs (scan, pin) are never put behind the launcher, and always run this

@@ -4,8 +4,10 @@ pub mod child;
 mod heart;
 pub mod lanes;
 mod launch;
+mod pinner;
 pub mod protocol;
 mod supervise;
 
 pub use launch::Launcher;
+pub use pinner::Pinner;
 pub use supervise::Supervisor;

@@ -4,7 +4,11 @@ use candle_core::{Device, Result, Tensor};
 use rand::{Rng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::model::{BANDS, GROUPS, PATCH, PATCH_PIXELS};
+use super::model::PATCH_PIXELS;
+use crate::probe::{
+    chips::encode::BANDS,
+    encoder::{GROUPS, PATCH},
+};
 
 /// Side of a crop in pixels: 3×3 patches.
 pub const CROP: usize = 3 * PATCH;

@@ -10,24 +10,10 @@ use super::{
     batch::Batch,
     parameters::{Norm, Parameters},
 };
+use crate::probe::encoder::{GROUPS, PATCH, keys::DIM_HEAD};
 
-/// Side of a patch in pixels.
-pub const PATCH: usize = 32;
 /// Pixels of a patch.
 pub const PATCH_PIXELS: usize = PATCH * PATCH;
-/// Bands of a chip.
-pub const BANDS: usize = 13;
-/// Band groups with the bands each takes, in the order of the tokens.
-pub const GROUPS: [(&str, &[u32]); 6] = [
-    ("rgb", &[2, 1, 0]),
-    ("rededge", &[3, 4, 5, 7]),
-    ("nir", &[6]),
-    ("swir", &[8, 9]),
-    ("sar", &[10, 11]),
-    ("dem", &[12]),
-];
-/// Width of an attention head.
-const HEAD: usize = 64;
 
 /// Width, depth, heads and hidden width of a transformer.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +38,7 @@ struct Attention {
 
 impl Attention {
     fn new(p: &mut Parameters, name: &str, size: Size) -> Result<Self> {
-        let inner = size.heads * HEAD;
+        let inner = size.heads * DIM_HEAD;
         Ok(Self {
             norm: p.norm(&format!("{name}.norm"), size.dim)?,
             to_qkv: p.linear(&format!("{name}.to_qkv"), size.dim, 3 * inner, false)?,
@@ -64,9 +50,9 @@ impl Attention {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, n, _) = x.dims3()?;
         let qkv = self.to_qkv.forward(&self.norm.forward(x)?)?; // [B, n, 3*H*64]
-        let qkv = qkv.reshape((b, n, 3, self.heads, HEAD))?.permute((2, 0, 3, 1, 4))?; // [3, B, H, n, 64]
+        let qkv = qkv.reshape((b, n, 3, self.heads, DIM_HEAD))?.permute((2, 0, 3, 1, 4))?; // [3, B, H, n, 64]
         let (q, k, v) = (qkv.i(0)?.contiguous()?, qkv.i(1)?.contiguous()?, qkv.i(2)?.contiguous()?);
-        let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (HEAD as f64).sqrt())?; // [B, H, n, n]
+        let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (DIM_HEAD as f64).sqrt())?; // [B, H, n, n]
         let mixed = softmax(&scores, D::Minus1)?.matmul(&v)?; // [B, H, n, 64]
         self.to_out.forward(&mixed.transpose(1, 2)?.reshape((b, n, ()))?) // [B, n, D]
     }

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Pixels of a patch's side; a chip's side must be a multiple of it.
-pub const PATCH: u32 = 32;
+pub const PATCH: u32 = crate::probe::encoder::PATCH as u32;
 
 /// The files of one chip.
 #[derive(Clone, Debug)]

@@ -5,12 +5,9 @@ use std::{
     fmt,
 };
 
+use super::{GROUPS, PATCH};
 use crate::{domain::EncoderShape, probe::checkpoint::TensorInfo};
 
-/// The band groups in the order of the tokens, with the number of bands of each.
-pub const GROUPS: [(&str, usize); 6] = [("rgb", 3), ("rededge", 4), ("nir", 1), ("swir", 2), ("sar", 2), ("dem", 1)];
-/// P, the side of a patch in pixels.
-pub const PATCH: usize = 32;
 /// The width of an attention head, which no shape tells: 64 in every v0 model.
 pub const DIM_HEAD: usize = 64;
 /// More layers than any model has; bounds what a made-up layer number can ask for.
@@ -196,7 +193,7 @@ fn expected_around_layers(sizes: &Sizes) -> Expected {
     want("time_embedding.weight", &[d, Some(3)]);
     want("time_embedding.bias", &[d]);
     for (group, bands) in GROUPS {
-        want(&format!("patch_embedding.{group}.proj.weight"), &[d, Some(bands), Some(PATCH), Some(PATCH)]);
+        want(&format!("patch_embedding.{group}.proj.weight"), &[d, Some(bands.len()), Some(PATCH), Some(PATCH)]);
         for rest in ["proj.bias", "norm.weight", "norm.bias"] {
             want(&format!("patch_embedding.{group}.{rest}"), &[d]);
         }

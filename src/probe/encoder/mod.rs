@@ -19,12 +19,10 @@ use patches::PatchEmbedding;
 use source::Weights;
 use transformer::Transformer;
 
+use super::chips::encode::BANDS;
 use crate::domain::EncoderShape;
 
 // B images, G band groups, D width, L = h*w patches of an image, N = G*L, P patch side.
-
-/// Bands of a chip, in the order of the files: B02 B03 B04 B05 B06 B07 B08 B8A B11 B12 VH VV DEM.
-pub const BANDS: usize = 13;
 
 /// Side of a patch in pixels.
 pub const PATCH: usize = 32;

@@ -2,10 +2,10 @@
 
 use super::Parameter;
 
-const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
-const EPS: f32 = 1e-8;
-const WEIGHT_DECAY: f64 = 0.01;
+pub const BETA1: f64 = 0.9;
+pub const BETA2: f64 = 0.999;
+pub const EPS: f64 = 1e-8;
+pub const WEIGHT_DECAY: f64 = 0.01;
 
 /// The optimiser's state: first and second moments, and the number of steps.
 pub struct AdamW {
@@ -28,11 +28,12 @@ impl AdamW {
         let step_size = (self.learning_rate / (1.0 - BETA1.powi(self.step))) as f32;
         let root = (1.0 - BETA2.powi(self.step)).sqrt() as f32;
         let (new1, beta2, new2) = ((1.0 - BETA1) as f32, BETA2 as f32, (1.0 - BETA2) as f32);
+        let eps = EPS as f32;
         for ((parameter, gradient), (first, second)) in parameters.iter_mut().zip(gradients).zip(&mut self.moments) {
             for (((p, &g), m), v) in parameter.value.iter_mut().zip(gradient).zip(first).zip(second) {
                 *m += (g - *m) * new1;
                 *v = *v * beta2 + g * g * new2;
-                *p = *p * keep - step_size * (*m / (v.sqrt() / root + EPS));
+                *p = *p * keep - step_size * (*m / (v.sqrt() / root + eps));
             }
         }
     }

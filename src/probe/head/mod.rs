@@ -1,6 +1,6 @@
 //! The head that is fitted on frozen features: the documented flood decoder.
 
-mod adamw;
+pub mod adamw;
 mod conv;
 mod fit;
 mod phases;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::result::MetricColumns;
 use crate::{domain::Metrics, error::Result, store::Store};
 
 /// The curve of one fit.
@@ -31,12 +32,8 @@ struct Raw {
     fold: i64,
     fit_epoch: i64,
     side: String,
-    iou: Option<f64>,
-    dice: Option<f64>,
-    f1: Option<f64>,
-    precision: Option<f64>,
-    recall: Option<f64>,
-    loss: Option<f64>,
+    #[sqlx(flatten)]
+    metrics: MetricColumns,
 }
 
 impl Store {
@@ -53,9 +50,8 @@ impl Store {
         .await?;
         let mut curves: Vec<FitCurve> = Vec::new();
         for r in rows {
-            let Raw { head, seed, fold, iou, dice, f1, precision, recall, loss, .. } = r;
-            let metrics = Metrics { iou, dice, f1, precision, recall, loss };
-            let point = CurveRow { fit_epoch: r.fit_epoch, split: r.side, metrics };
+            let Raw { head, seed, fold, fit_epoch, side, metrics } = r;
+            let point = CurveRow { fit_epoch, split: side, metrics: metrics.into() };
             match curves.last_mut().filter(|c| (&c.head, c.seed, c.fold) == (&head, seed, fold)) {
                 Some(fit) => fit.curve.push(point),
                 None => curves.push(FitCurve { head, seed, fold, curve: vec![point] }),

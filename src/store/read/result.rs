@@ -108,17 +108,31 @@ impl From<Counts> for Confusion {
     }
 }
 
+/// The columns of metrics, wherever they stand.
 #[derive(sqlx::FromRow)]
-struct RawFit {
-    head: String,
-    seed: i64,
-    fold: i64,
+pub(super) struct MetricColumns {
     iou: Option<f64>,
     dice: Option<f64>,
     f1: Option<f64>,
     precision: Option<f64>,
     recall: Option<f64>,
     loss: Option<f64>,
+}
+
+impl From<MetricColumns> for Metrics {
+    fn from(m: MetricColumns) -> Self {
+        let MetricColumns { iou, dice, f1, precision, recall, loss } = m;
+        Self { iou, dice, f1, precision, recall, loss }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct RawFit {
+    head: String,
+    seed: i64,
+    fold: i64,
+    #[sqlx(flatten)]
+    metrics: MetricColumns,
     #[sqlx(flatten)]
     counts: Counts,
     mean_batch_iou: Option<f64>,
@@ -171,14 +185,7 @@ impl Store {
         .fetch_all(self.pool())
         .await?;
         let fit = |f: RawFit| FitRow {
-            metrics: Metrics {
-                iou: f.iou,
-                dice: f.dice,
-                f1: f.f1,
-                precision: f.precision,
-                recall: f.recall,
-                loss: f.loss,
-            },
+            metrics: f.metrics.into(),
             confusion: f.counts.into(),
             head: f.head,
             seed: f.seed,
