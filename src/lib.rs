@@ -7,23 +7,46 @@
 //! What is absent holds the house up: `probe` knows nothing of HTTP, SQL or tokio; `api` knows nothing of
 //! tensors; the daemon never opens a checkpoint's content, only a child process does; nothing ever executes or
 //! imports what a checkpoint holds, and no file of the trainer is ever written, locked or memory-mapped.
+//!
+//! Words, used by every room:
+//!
+//! - `domain`: Epoch, Run, Digest, Seed, states and their changes, reason codes, metrics, the report of a probe
+//! - `config`: config/default.toml, file, environment, flags
+//! - `error`: what a request can fail with
+//! - `telemetry`: logs and metrics
+//! - `status`: what the service is doing now, in memory
+//!
+//! The service, in the order a checkpoint walks through it:
+//!
+//! - `intake`: finds checkpoint files, lets them settle, asks for their pins, puts them on their curve
+//! - `queue`: decides which is probed, and which job is next
+//! - `worker`: runs one job in a child process
+//! - `probe`: the science, synchronous: checkpoint -> encoder -> chips -> head -> score
+//! - `store`: all SQL; the journal, where states change
+//! - `api`: all HTTP
+//! - `dashboard`: the page
+//! - `daemon`: starts the parts, stops them in reverse order
+//!
+//! What a person starts:
+//!
+//! - `cli`: one file per subcommand
+//! - `demo`: the sample run and its mini trainer
 
-// words, used by every room
-pub mod config; // config/default.toml, file, environment, flags
-pub mod domain; // Epoch, Run, Digest, Seed, states, metrics, the report of a probe
-pub mod error; // what a request can fail with
-pub mod telemetry; // logs
+#[cfg(test)]
+extern crate self as clay_probe; // what unit tests share with those in `tests` names it so
 
-// the service, in the order a checkpoint walks through it
-pub mod api; // all HTTP
+pub mod api;
+pub mod cli;
+pub mod config;
 pub mod daemon;
-pub mod dashboard; // the page
-pub mod intake; // finds checkpoint files, lets them settle, asks for a pin
-pub mod probe; // the science: checkpoint -> encoder -> chips -> head -> score
-pub mod queue; // decides which is probed, and which is next
-pub mod store; // all SQL
-pub mod worker; // runs one job in a child process // starts the parts, stops them in reverse order
-
-// what a person starts
-pub mod cli; // one file per subcommand
-pub mod demo; // the sample run and its mini trainer
+pub mod dashboard;
+pub mod demo;
+pub mod domain;
+pub mod error;
+pub mod intake;
+pub mod probe;
+pub mod queue;
+pub mod status;
+pub mod store;
+pub mod telemetry;
+pub mod worker;

@@ -40,13 +40,11 @@ pub struct Guard {
 pub fn check_listen(config: &config::Api) -> Result<()> {
     let no_token = config.token_file.as_os_str().is_empty();
     if no_token && !config.listen.ip().is_loopback() {
-        return Err(Error::Invalid(format!(
-            "`api.listen` = `{}` lies beyond loopback, where everyone could write; hint: set `api.token_file`",
-            config.listen
-        )));
+        let message = format!("`api.listen` = `{}` lies beyond loopback, where everyone could write", config.listen);
+        return Err(Error::invalid(message).with_hint("set `api.token_file`"));
     }
     if no_token && config.protect_reads {
-        return Err(Error::Invalid("`api.protect_reads` needs a token; hint: set `api.token_file`".to_owned()));
+        return Err(Error::invalid("`api.protect_reads` needs a token").with_hint("set `api.token_file`"));
     }
     Ok(())
 }
@@ -62,7 +60,7 @@ impl Guard {
             let text = std::fs::read_to_string(file).map_err(Error::io(file))?;
             let token = text.trim();
             if token.is_empty() {
-                return Err(Error::Invalid(format!("`api.token_file` = `{}` is empty", file.display())));
+                return Err(Error::invalid(format!("`api.token_file` = `{}` is empty", file.display())));
             }
             Some(token.into())
         };
@@ -71,40 +69,45 @@ impl Guard {
     }
 
     fn check(&self, method: &Method, path: &str, headers: &HeaderMap, authority: Option<&Authority>) -> Answer<()> {
+        let host = self.check_host(headers, authority)?;
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if !reads {
-            self.check_site(headers, authority)?;
+            self.check_origin(headers, &host)?;
             check_body_kind(headers)?;
         }
         let open = OPEN.contains(&path) || path.starts_with("/assets/");
         let needs = if reads { self.protect_reads && !open } else { path != "/login" };
         match &self.token {
             Some(token) if needs && !(bears(headers, token) || reads && self.has_session(headers)) => {
-                Err(Problem::new(StatusCode::UNAUTHORIZED, "hint: send `Authorization: Bearer <token>`"))
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "this needs the server's token");
+                Err(problem.with_hint("send `Authorization: Bearer <token>`"))
             }
             _ => Ok(()),
         }
     }
 
-    /// A page of another site can make a browser send requests here, under a name of its own, too.
-    fn check_site(&self, headers: &HeaderMap, authority: Option<&Authority>) -> Answer<()> {
+    /// A page of another site can make a browser send requests here under a name of its own, and would read the
+    /// answers too. Returns the name.
+    fn check_host(&self, headers: &HeaderMap, authority: Option<&Authority>) -> Answer<String> {
         let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()?.parse::<Authority>().ok());
-        let host = host.as_ref().or(authority).map(|a| bare(a.host()));
-        let known = host.as_deref().is_some_and(|h| self.knows(h));
-        if !known {
-            let name = host.unwrap_or_default();
-            return Err(forbidden(format!("`Host` is `{name}`; hint: add that name to `api.hosts`")));
+        let host = host.as_ref().or(authority).map(|a| bare(a.host())).unwrap_or_default();
+        if self.knows(&host) {
+            return Ok(host);
         }
+        Err(forbidden(format!("`Host` is `{host}`"), "add that name to `api.hosts`"))
+    }
+
+    /// A page of another site can make a browser write here, too.
+    fn check_origin(&self, headers: &HeaderMap, host: &str) -> Answer<()> {
         let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
         let origin = origin.to_str().unwrap_or_default();
         let from = origin.split_once("://").and_then(|(_, rest)| rest.parse::<Authority>().ok());
-        let from = from.map(|a| bare(a.host()));
+        let from = from.map(|a| bare(a.host())).unwrap_or_default();
         // An address that is known only since we listen on all is known as an origin only where it is the host.
-        let same = from.is_some() && from == host;
-        if same || from.is_some_and(|h| self.knows(&h) && !self.knows_by_wildcard(&h)) {
+        if from == host || self.knows(&from) && !self.knows_by_wildcard(&from) {
             return Ok(());
         }
-        Err(forbidden(format!("`Origin` is `{origin}`; hint: add its name to `api.hosts`")))
+        Err(forbidden(format!("`Origin` is `{origin}`"), "add its name to `api.hosts`"))
     }
 
     fn knows(&self, host: &str) -> bool {
@@ -191,8 +194,8 @@ fn check_body_kind(headers: &HeaderMap) -> Answer<()> {
     Ok(())
 }
 
-fn forbidden(detail: String) -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, detail)
+fn forbidden(detail: String, hint: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, detail).with_hint(hint)
 }
 
 /// A host's name without the brackets of IPv6, in lower case.

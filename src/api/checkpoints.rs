@@ -9,32 +9,33 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiState, ask,
+    ApiState,
     problem::{Answer, Problem},
+    query::{self, Tracked},
 };
 use crate::{
-    domain::{CheckpointState, PostedCheckpoint, RequestState},
-    error::{Error, Result},
-    store::{CheckpointFilter, CheckpointRow, Page, Store},
+    domain::{CheckpointId, DueReason, PostedCheckpoint, Shown},
+    store::{CheckpointFilter, CheckpointItem, Page},
 };
 
 /// What a trainer gets back.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Receipt {
-    pub id: i64,
-    pub state: String,
+    #[schema(value_type = i64)]
+    pub id: CheckpointId,
+    pub state: Shown,
     /// Null while unknown.
     pub due: Option<bool>,
-    pub due_reason: Option<String>,
+    pub due_reason: Option<DueReason>,
     pub status_url: String,
     /// Null while the epoch is unknown.
     pub probe_url: Option<String>,
 }
 
-impl From<CheckpointRow> for Receipt {
-    fn from(row: CheckpointRow) -> Self {
-        let CheckpointRow { id, run, state, due, due_reason, epoch, .. } = row;
-        let probe_url = epoch.map(|epoch| format!("/probes/{epoch}?run={}", encode(&run)));
+impl From<CheckpointItem> for Receipt {
+    fn from(item: CheckpointItem) -> Self {
+        let CheckpointItem { id, run, state, due, due_reason, epoch, .. } = item;
+        let probe_url = epoch.map(|epoch| format!("/probes/{epoch}?run={}", encode(run.as_str())));
         Self { id, state, due, due_reason, status_url: format!("/checkpoints/{id}"), probe_url }
     }
 }
@@ -47,7 +48,7 @@ pub struct CheckpointsQuery {
     /// Only of this run.
     pub run: Option<String>,
     /// Only in this state, as it shows.
-    pub state: Option<String>,
+    pub state: Option<Shown>,
     /// Items per page, 1 to 1000; 100 where not given.
     pub limit: Option<u32>,
     /// The `next` of the page before.
@@ -62,7 +63,7 @@ pub struct CheckpointsQuery {
     (status = 409, body = Problem, description = "contradicts what is known"), (status = 413, body = Problem),
     (status = 415, body = Problem), (status = 422, body = Problem)))]
 pub async fn post(State(state): State<ApiState>, Json(body): Json<PostedCheckpoint>) -> Answer<Response> {
-    let posted = state.intake.post(body).await?;
+    let posted = state.submissions.post(body).await?;
     let receipt = Receipt::from(state.store.checkpoint(posted.id).await?);
     let status = if posted.known { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, [(header::LOCATION, receipt.status_url.clone())], Json(receipt)).into_response())
@@ -70,43 +71,42 @@ pub async fn post(State(state): State<ApiState>, Json(body): Json<PostedCheckpoi
 
 /// All checkpoints that were seen, the newest first, with state and reason.
 #[utoipa::path(get, path = "/checkpoints", tag = "checkpoints", params(CheckpointsQuery), responses(
-    (status = 200, body = Page<CheckpointRow>), (status = 400, body = Problem), (status = 404, body = Problem)))]
-pub async fn list(State(store): State<Store>, Query(q): Query<CheckpointsQuery>) -> Answer<Json<Page<CheckpointRow>>> {
-    if q.run.is_some() {
-        ask::run(&store, q.run.as_deref()).await?;
-    }
-    let (run, state) = (q.run.as_deref(), known_state(q.state.as_deref())?);
-    let filter = CheckpointFilter { run, state, cursor: q.cursor, limit: ask::limit(q.limit)? };
-    Ok(Json(store.checkpoints(filter).await?))
+    (status = 200, body = Page<Tracked<CheckpointItem>>), (status = 400, body = Problem),
+    (status = 404, body = Problem)))]
+pub async fn list(
+    State(state): State<ApiState>,
+    Query(q): Query<CheckpointsQuery>,
+) -> Answer<Json<Page<Tracked<CheckpointItem>>>> {
+    let run = match &q.run {
+        Some(name) => Some(state.store.run(name).await?.id),
+        None => None,
+    };
+    let filter = CheckpointFilter { run, state: q.state, cursor: q.cursor, limit: query::limit(q.limit)? };
+    let page = state.store.checkpoints(filter).await?;
+    Ok(Json(Page { items: page.items.into_iter().map(|item| tracked(&state, item)).collect(), next: page.next }))
 }
 
 /// One checkpoint.
 #[utoipa::path(get, path = "/checkpoints/{id}", tag = "checkpoints", params(("id" = i64, Path)), responses(
-    (status = 200, body = CheckpointRow), (status = 404, body = Problem)))]
-pub async fn one(State(store): State<Store>, Path(id): Path<i64>) -> Answer<Json<CheckpointRow>> {
-    Ok(Json(store.checkpoint(id).await?))
+    (status = 200, body = Tracked<CheckpointItem>), (status = 404, body = Problem)))]
+pub async fn one(State(state): State<ApiState>, Path(id): Path<CheckpointId>) -> Answer<Json<Tracked<CheckpointItem>>> {
+    Ok(Json(tracked(&state, state.store.checkpoint(id).await?)))
 }
 
 /// Takes a checkpoint's probe back.
 #[utoipa::path(delete, path = "/checkpoints/{id}", tag = "checkpoints", params(("id" = i64, Path)), responses(
-    (status = 200, body = CheckpointRow, description = "cancelled"), (status = 401, body = Problem),
+    (status = 200, body = Tracked<CheckpointItem>, description = "cancelled"), (status = 401, body = Problem),
     (status = 404, body = Problem), (status = 409, body = Problem, description = "it is over")))]
-pub async fn cancel(State(state): State<ApiState>, Path(id): Path<i64>) -> Answer<Json<CheckpointRow>> {
-    state.store.checkpoint(id).await?;
-    state.intake.cancel(id).await?;
-    Ok(Json(state.store.checkpoint(id).await?))
+pub async fn cancel(
+    State(state): State<ApiState>,
+    Path(id): Path<CheckpointId>,
+) -> Answer<Json<Tracked<CheckpointItem>>> {
+    state.submissions.cancel(id).await?;
+    Ok(Json(tracked(&state, state.store.checkpoint(id).await?)))
 }
 
-fn known_state(asked: Option<&str>) -> Result<Option<&str>> {
-    let known = |s: &str| CheckpointState::parse(s).is_some() || RequestState::parse(s).is_some();
-    match asked {
-        Some(state) if !known(state) => {
-            let own = CheckpointState::ALL.map(CheckpointState::as_str);
-            let all = own.into_iter().chain(RequestState::ALL.map(RequestState::as_str)).collect::<Vec<_>>();
-            Err(Error::Invalid(format!("`state` is one of {}, not `{state}`", all.join(", "))))
-        }
-        state => Ok(state),
-    }
+fn tracked(state: &ApiState, item: CheckpointItem) -> Tracked<CheckpointItem> {
+    Tracked::new(&state.status, item.state, item.job_id, item)
 }
 
 /// A run's name in a query.

@@ -7,13 +7,12 @@ use axum::{
 use serde::Serialize;
 
 use super::{
-    ask::{self, PageQuery},
     problem::{Answer, Problem},
+    query::{self, PageQuery},
 };
 use crate::{
-    domain::Digest,
-    error::Error,
-    store::{Doc, Store},
+    domain::{ChipRecord, Digest},
+    store::Store,
 };
 
 /// A page of chips.
@@ -22,7 +21,7 @@ pub struct Chips {
     /// `path`, `event`, `split`, `bbox`, `epsg`, `date`, `source_url`, `latlon`, `timestep`, `lat`, `lon`, and counts
     /// of pixels: `water`, `land`, `ignored`, `nonfinite`.
     #[schema(value_type = Vec<Object>)]
-    pub items: Vec<Doc>,
+    pub items: Vec<ChipRecord>,
     /// Give it as `cursor` to read on; null at the end.
     pub next: Option<i64>,
 }
@@ -33,10 +32,9 @@ pub struct Chips {
     (status = 200, body = Chips), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub async fn chips(
     State(store): State<Store>,
-    Path(digest): Path<String>,
+    Path(digest): Path<Digest>,
     Query(q): Query<PageQuery>,
 ) -> Answer<Json<Chips>> {
-    let digest = digest.parse::<Digest>().map_err(Error::Invalid)?;
-    let page = store.chips(digest, ask::limit(q.limit)?, q.cursor).await?;
+    let page = store.chips(digest, query::limit(q.limit)?, q.cursor).await?;
     Ok(Json(Chips { items: page.items, next: page.next }))
 }

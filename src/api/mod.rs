@@ -1,16 +1,18 @@
 //! All HTTP: the full list of routes, and the layers around them.
 
-mod ask;
 mod auth;
 mod checkpoints;
 mod curves;
 mod datasets;
+mod events;
 mod health;
+mod metrics;
 mod page;
 mod pictures;
 mod probe;
 mod probes;
 mod problem;
+mod query;
 mod runs;
 mod state;
 
@@ -27,29 +29,32 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::check_listen;
-pub use state::{ApiState, Facts, Later, Posting, Status};
+pub use state::ApiState;
 
-use self::{ask::Shared, auth::Guard};
-use crate::error::Result;
+use self::{auth::Guard, metrics::Measured, state::Shared};
+use crate::{domain::Reason, error::Result};
 
 /// Longer bodies are refused.
 const MOST_BYTES: usize = 64 * 1024;
 
 /// The head of the OpenAPI document; the paths come from the routes.
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "clay-probe",
-    description = "Probes of a Clay encoder while it trains. Errors are RFC 9457 `application/problem+json`. What is \
+#[openapi(
+    info(
+        title = "clay-probe",
+        description = "Probes of a Clay encoder while it trains. Errors are RFC 9457 `application/problem+json`. What is \
                    not known yet is null, and keys are only ever added.",
-    license(name = "Apache-2.0")
-))]
+        license(name = "Apache-2.0")
+    ),
+    components(schemas(Reason, events::ProgressEvent, events::GapEvent, pictures::Layer))
+)]
 struct Document;
 
 /// Every route. Errors: what [`check_listen`] refuses, a token file that cannot be read.
 pub fn router(state: ApiState) -> Result<Router> {
     let guard = Guard::new(&state.config)?;
     let (routes, document) = documented().split_for_parts();
-    let shared = Shared { api: state, guard: guard.clone() };
+    let shared = Shared { api: state, guard: guard.clone(), measured: Measured::default() };
     Ok(routes
         .route("/assets/{name}", get(page::asset))
         .with_state(shared)
@@ -75,9 +80,12 @@ fn documented() -> OpenApiRouter<Shared> {
         .routes(routes!(pictures::picture))
         .routes(routes!(runs::list))
         .routes(routes!(runs::finish))
+        .routes(routes!(runs::remove))
         .routes(routes!(datasets::chips))
+        .routes(routes!(events::events))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(auth::login))
         .routes(routes!(page::page))
 }

@@ -10,28 +10,40 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    ApiState,
-    ask::{self, PointQuery},
     problem::{Answer, Problem},
+    query::{self, EpochPath, PointQuery},
 };
 use crate::{
+    domain::words,
     error::{Error, Result},
-    store::{PointRow, Store},
+    store::{PointItem, Store},
 };
 
-const LAYERS: [&str; 4] = ["rgb", "sar", "label", "prediction"];
+words! {
+    /// What a picture shows of a chip.
+    pub enum Layer {
+        /// Red, green, blue.
+        Rgb = "rgb",
+        /// Radar.
+        Sar = "sar",
+        /// Water, land, and what is ignored.
+        Label = "label",
+        /// What was predicted, against the label.
+        Prediction = "prediction",
+    }
+}
 
 /// Which picture of which point.
-#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PictureQuery {
-    /// The run; the most recently active one where not given.
+    /// The run; the one with the newest point where not given.
     pub run: Option<String>,
     /// The run's attempt; the newest where not given.
     pub attempt: Option<u32>,
-    /// `rgb` (where not given), `sar`, `label` or `prediction`.
-    pub layer: Option<String>,
+    /// `rgb` where not given.
+    pub layer: Option<Layer>,
 }
 
 /// A picture of a chip; `chip` is its stem, or `event/stem`.
@@ -41,41 +53,36 @@ pub struct PictureQuery {
     (status = 200, content_type = "image/png", body = Vec<u8>), (status = 400, body = Problem),
     (status = 404, body = Problem)))]
 pub async fn picture(
-    State(state): State<ApiState>,
-    Path((epoch, chip)): Path<(String, String)>,
+    State(store): State<Store>,
+    Path((epoch, chip)): Path<(EpochPath, String)>,
     Query(q): Query<PictureQuery>,
 ) -> Answer<Response> {
-    let layer = layer(q.layer.as_deref())?;
-    let (point, _) = ask::points(&state.store, &epoch, &PointQuery { run: q.run, attempt: q.attempt }).await?;
-    let file = state.results.join(file(&state.store, &point, &chip, layer).await?);
+    let layer = q.layer.unwrap_or(Layer::Rgb);
+    let (point, _) = query::points(&store, epoch, &PointQuery { run: q.run, attempt: q.attempt }).await?;
+    let file = file(&store, &point, &chip, layer).await?;
     let Ok(png) = tokio::fs::read(&file).await else {
-        tracing::warn!(file = %file.display(), "a picture is not there");
-        return Err(Error::NotFound(format!("`{layer}` of `{chip}` was not drawn")).into());
+        tracing::debug!(file = %file.display(), "a picture is not there");
+        return Err(Error::not_found(format!("`{layer}` of `{chip}` was not drawn, or went for space")).into());
     };
     Ok(([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=60")], png).into_response())
 }
 
-fn layer(asked: Option<&str>) -> Result<&'static str> {
-    let asked = asked.unwrap_or(LAYERS[0]);
-    let known = LAYERS.into_iter().find(|layer| *layer == asked);
-    known.ok_or_else(|| Error::Invalid(format!("`layer` is one of {}, not `{asked}`", LAYERS.join(", "))))
-}
-
-/// The picture's file below `store.results`. Its names come from the table of chips, never from the request.
-async fn file(store: &Store, point: &PointRow, asked: &str, layer: &str) -> Result<PathBuf> {
-    let wanted = asked
-        .strip_suffix(".png")
-        .ok_or_else(|| Error::NotFound(format!("there is no `{asked}`; hint: a chip's picture ends in `.png`")))?;
-    let dataset = point.dataset_digest.as_deref().ok_or_else(|| not_yet(point))?;
-    let (event, stem) = find(store.chip_paths(dataset).await?, wanted)?;
-    let below = if layer == "prediction" {
-        let result = store.result(point.result_id.ok_or_else(|| not_yet(point))?).await?;
-        let key = FilePath::new(&result.file).file_stem().map(PathBuf::from);
-        PathBuf::from("predictions").join(key.ok_or_else(|| Error::Internal("a result has no file".to_owned()))?)
-    } else {
-        PathBuf::from("datasets").join(dataset)
+/// The picture's file. Its names come from the table of chips, never from the request.
+async fn file(store: &Store, point: &PointItem, asked: &str, layer: Layer) -> Result<PathBuf> {
+    let no_picture = || Error::not_found(format!("there is no `{asked}`")).with_hint("a chip's picture ends in `.png`");
+    let wanted = asked.strip_suffix(".png").ok_or_else(no_picture)?;
+    let of_result = match point.result_id {
+        Some(result) => Some(store.line_of(result).await?),
+        None => None,
     };
-    Ok(below.join(event).join(format!("{stem}.{layer}.png")))
+    let line = of_result.or_else(|| point.line_key()).ok_or_else(|| not_yet(point))?;
+    let (event, stem) = find(store.chip_paths(line.dataset).await?, wanted)?;
+    let folder = match (layer, of_result) {
+        (Layer::Prediction, Some(line)) => store.folder().pictures_of(point.weights_digest, line),
+        (Layer::Prediction, None) => return Err(not_yet(point)),
+        _ => store.folder().datasets().join(line.dataset.to_string()),
+    };
+    Ok(folder.join(event).join(format!("{stem}.{layer}.png")))
 }
 
 /// Event and stem of the one chip that is called so.
@@ -84,16 +91,17 @@ fn find(chips: Vec<(String, String)>, wanted: &str) -> Result<(String, String)> 
         let stem = FilePath::new(&path).file_stem()?.to_str()?.to_owned();
         (stem == wanted || format!("{event}/{stem}") == wanted).then_some((event, stem))
     });
-    let first = found
-        .next()
-        .ok_or_else(|| Error::NotFound(format!("no chip `{wanted}`; hint: `/datasets/{{digest}}/chips` lists them")))?;
+    let unknown = || Error::not_found(format!("no chip `{wanted}`")).with_hint("`/datasets/{digest}/chips` lists them");
+    let first = found.next().ok_or_else(unknown)?;
     match found.next() {
         None => Ok(first),
-        Some(_) => Err(Error::Invalid(format!("`{wanted}` lies in several events; hint: ask for `event/{wanted}`"))),
+        Some(_) => {
+            Err(Error::invalid(format!("`{wanted}` lies in several events"))
+                .with_hint(format!("ask for `event/{wanted}`")))
+        }
     }
 }
 
-fn not_yet(point: &PointRow) -> Error {
-    let state = point.state.as_deref().unwrap_or("not asked for");
-    Error::NotFound(format!("the probe of epoch {} has no pictures; it is `{state}`", point.epoch))
+fn not_yet(point: &PointItem) -> Error {
+    Error::not_found(format!("the probe of epoch {} has no pictures; it is `{}`", point.epoch, point.state))
 }

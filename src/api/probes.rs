@@ -7,26 +7,31 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ask,
+    ApiState,
     problem::{Answer, Problem},
+    query::{self, Tracked},
 };
 use crate::{
-    domain::Metric,
-    error::{Error, Result},
-    store::{SeriesFilter, SeriesItem, Store},
+    domain::{Metric, RunName},
+    error::Error,
+    store::{SeriesFilter, SeriesItem},
 };
 
 /// Which entries of which series.
-#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SeriesQuery {
-    /// The run; the most recently active one where not given.
+    /// The run; the one with the newest point where not given.
     pub run: Option<String>,
-    /// `iou` (where not given), `dice`, `f1`, `precision`, `recall`, `loss`.
-    pub metric: Option<String>,
+    /// `iou` where not given.
+    #[serde(default = "iou")]
+    #[param(required = false)]
+    pub metric: Metric,
     /// First epoch, itself included.
-    pub from: Option<u32>,
+    #[serde(default)]
+    #[param(required = false)]
+    pub from: u32,
     /// Last epoch, itself included.
     pub to: Option<u32>,
     /// Items per page, 1 to 1000; 100 where not given.
@@ -35,40 +40,38 @@ pub struct SeriesQuery {
     pub cursor: Option<i64>,
 }
 
+fn iou() -> Metric {
+    Metric::Iou
+}
+
 /// The series of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Series {
     /// The run that this is about; null where none was seen yet.
-    pub run: Option<String>,
-    pub metric: String,
-    /// One per epoch: the newest attempt's highest step.
-    pub items: Vec<SeriesItem>,
+    #[schema(value_type = Option<String>)]
+    pub run: Option<RunName>,
+    pub metric: Metric,
+    /// One per epoch: the newest attempt's highest step with a score, else its highest step.
+    pub items: Vec<Tracked<SeriesItem>>,
     /// Give it as `cursor` to read on; null at the end.
     pub next: Option<i64>,
 }
 
-/// The series: one entry per epoch, a value with its interval, or the reason why there is none.
+/// The series: one entry per epoch, a value with its interval, or the reason why there is none. All values are of one
+/// line, that of the run's newest score.
 #[utoipa::path(get, path = "/probes", tag = "probes", params(SeriesQuery), responses(
     (status = 200, body = Series), (status = 400, body = Problem), (status = 404, body = Problem)))]
-pub async fn series(State(store): State<Store>, Query(q): Query<SeriesQuery>) -> Answer<Json<Series>> {
-    let metric = metric(q.metric.as_deref())?;
-    let (from, to, limit) = (q.from.unwrap_or(0), q.to.unwrap_or(u32::MAX), ask::limit(q.limit)?);
+pub async fn series(State(state): State<ApiState>, Query(q): Query<SeriesQuery>) -> Answer<Json<Series>> {
+    let SeriesQuery { metric, from, cursor, .. } = q;
+    let (to, limit) = (q.to.unwrap_or(u32::MAX), query::limit(q.limit)?);
     if from > to {
-        return Err(Error::Invalid(format!("`from` = `{from}` lies after `to` = `{to}`")).into());
+        return Err(Error::invalid(format!("`from` = `{from}` lies after `to` = `{to}`")).into());
     }
-    let run = store.run_asked(q.run.as_deref()).await?;
-    let metric_name = metric.as_str().to_owned();
-    let Some(name) = &run else {
-        return Ok(Json(Series { run, metric: metric_name, items: Vec::new(), next: None }));
+    let Some(run) = query::run_if_any(&state.store, q.run.as_deref()).await? else {
+        return Ok(Json(Series { run: None, metric, items: Vec::new(), next: None }));
     };
-    let page = store.series(SeriesFilter { run: name, metric, from, to, cursor: q.cursor, limit }).await?;
-    Ok(Json(Series { run, metric: metric_name, items: page.items, next: page.next }))
-}
-
-fn metric(asked: Option<&str>) -> Result<Metric> {
-    let asked = asked.unwrap_or(Metric::Iou.as_str());
-    Metric::parse(asked).ok_or_else(|| {
-        let known = Metric::ALL.map(Metric::as_str).join(", ");
-        Error::Invalid(format!("`metric` is one of {known}, not `{asked}`"))
-    })
+    let page = state.store.series(SeriesFilter { run: run.id, metric, from, to, cursor, limit }).await?;
+    let tracked = |item: SeriesItem| Tracked::new(&state.status, item.state, item.job_id, item);
+    let items = page.items.into_iter().map(tracked).collect();
+    Ok(Json(Series { run: Some(run.run), metric, items, next: page.next }))
 }

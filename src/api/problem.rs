@@ -14,6 +14,7 @@ use crate::error::Error;
 
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = RequestProblem)] // `/readyz` has problems of its own
 pub struct Problem {
     /// `about:blank`: the title says it.
     #[serde(rename = "type")]
@@ -21,8 +22,10 @@ pub struct Problem {
     /// The status in words.
     pub title: String,
     pub status: u16,
-    /// What, where, and what to do.
+    /// What and where.
     pub detail: String,
+    /// What to do; null where there is nothing to say.
+    pub hint: Option<String>,
     /// The path that was asked for.
     pub instance: String,
 }
@@ -34,7 +37,22 @@ impl Problem {
     /// A problem of that status; its instance is filled in by [`dress`].
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), instance: String::new() }
+        let (status, detail, instance) = (status.as_u16(), detail.into(), String::new());
+        Self { kind: "about:blank", title, status, detail, hint: None, instance }
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl Problem {
+    /// The service is at fault; causes go to the log, not out.
+    fn failed() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the service failed")
+            .with_hint("its log tells why; `/readyz` tells whether it goes on")
     }
 }
 
@@ -45,12 +63,12 @@ impl From<Error> for Problem {
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Conflict(_) => StatusCode::CONFLICT,
             Error::OutsideRoots { .. } => StatusCode::FORBIDDEN,
-            Error::Store(_) | Error::Migrate(_) | Error::Io { .. } | Error::Internal(_) => {
+            Error::Store(_) | Error::Io { .. } | Error::Internal(_) => {
                 tracing::error!(%error, "a request failed");
-                return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the service failed; its log tells why");
+                return Self::failed();
             }
         };
-        Self::new(status, error.to_string())
+        Self { hint: error.hint().map(str::to_owned), ..Self::new(status, error.to_string()) }
     }
 }
 
@@ -69,7 +87,7 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 /// What a panic answers; its message is logged by the hook.
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a handler panicked");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the service failed; its log tells why").into_response()
+    Problem::failed().into_response()
 }
 
 /// The layer that makes every error a problem that names its path: those of handlers, of extractors, of the router.
@@ -90,13 +108,15 @@ pub async fn dress(request: Request, next: Next) -> Response {
             // Rejections are short texts.
             let text = to_bytes(body, 64 * 1024).await.unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            let detail = match (parts.status, text.is_empty()) {
-                (StatusCode::NOT_FOUND, true) => format!("there is no `{path}`; hint: `/openapi.json` lists what is"),
-                (StatusCode::METHOD_NOT_ALLOWED, _) => format!("`{path}` does not take `{method}`"),
-                (StatusCode::PAYLOAD_TOO_LARGE, _) => "the body is longer than 64 KiB".to_owned(),
-                _ => text.into_owned(),
-            };
-            Problem::new(parts.status, detail)
+            let told = |detail: String| Problem::new(parts.status, detail);
+            match (parts.status, text.is_empty()) {
+                (StatusCode::NOT_FOUND, true) => {
+                    told(format!("there is no `{path}`")).with_hint("`/openapi.json` lists what is")
+                }
+                (StatusCode::METHOD_NOT_ALLOWED, _) => told(format!("`{path}` does not take `{method}`")),
+                (StatusCode::PAYLOAD_TOO_LARGE, _) => told("the body is longer than 64 KiB".to_owned()),
+                _ => told(text.into_owned()),
+            }
         }
     };
     problem.instance = path;

@@ -9,7 +9,11 @@ use std::{
 use super::serve::Settings;
 use crate::{
     config::Config,
-    probe::{chips, device},
+    domain::Failure,
+    probe::{
+        ProbeError, chips,
+        device::{self, DeviceRequest},
+    },
 };
 
 /// Look at everything that a long run needs: configuration, data set, device, disk, watched directories.
@@ -30,13 +34,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     report.ok("configuration", source);
     data_set(&config, &mut report);
     device(&config, &mut report);
-    for (name, folder) in [
-        ("store", config.store.path.parent().unwrap_or(Path::new("")).to_owned()),
-        ("pins", config.store.pins.clone()),
-        ("results", config.store.results.clone()),
-    ] {
-        writable(name, &folder, config.store.max_bytes.0, &mut report);
-    }
+    writable(&config.store.dir, config.store.max_bytes.0, &mut report);
     for dir in &config.intake.dirs {
         match std::fs::read_dir(dir) {
             Ok(entries) => report.ok("watched", format!("`{}`, {} entries at its top", dir.display(), entries.count())),
@@ -83,10 +81,10 @@ fn data_set(config: &Config, report: &mut Report) {
     }
     let folder = config.probe.data.display();
     let opened = tempfile::tempdir()
-        .map_err(|error| error.to_string())
-        .and_then(|cache| chips::Dataset::open(&config.probe, cache.path(), &mut |_| {}).map_err(|e| e.to_string()));
+        .map_err(ProbeError::io(std::env::temp_dir()))
+        .and_then(|cache| Ok(chips::Dataset::open(&config.probe, cache.path(), &mut |_| {})?));
     match opened {
-        Err(message) => report.fail("data set", format!("`{folder}`: {message}")),
+        Err(error) => report.fail("data set", format!("`{folder}`: {}", Failure::from(error).text())),
         Ok(dataset) => {
             let found = dataset.summary();
             for refusal in &found.refused {
@@ -109,40 +107,37 @@ fn data_set(config: &Config, report: &mut Report) {
 
 /// The device that probes would get now, and why.
 fn device(config: &Config, report: &mut Report) {
-    let wish = device::Wish {
+    let chosen = device::choose(&DeviceRequest {
         device: &config.worker.device,
         serve: true,
         share_gpu: config.worker.share_gpu,
         gpu_memory: config.worker.gpu_memory,
-    };
-    match device::choose(&wish) {
+    });
+    match chosen.map_err(ProbeError::from) {
         Ok(chosen) => {
-            let threads = device::threads(config.worker.threads, true);
-            report.ok("device", format!("{} ({}), {threads} threads", chosen.name, chosen.reason));
+            report.ok("device", format!("{}, because {}", chosen.name, chosen.reason));
+            report.ok("threads", device::threads(config.worker.threads, true).to_string());
         }
-        Err(error) => report.fail("device", format!("`worker.device`: {error}")),
+        Err(error) => report.fail("device", format!("`worker.device`: {}", Failure::from(error).text())),
     }
 }
 
-/// Whether a file can be made in `folder`, and how much room there is.
-fn writable(what: &str, folder: &Path, max_bytes: u64, report: &mut Report) {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+/// Whether a file can be made in the store's folder, and how much room there is.
+fn writable(folder: &Path, max_bytes: u64, report: &mut Report) {
+    let shown = folder.display();
+    let bytes = |n| bytesize::ByteSize(n).display().si();
     match try_writing(folder) {
-        Err(error) => report.fail(what, format!("`{}` cannot be written: {error}", folder.display())),
-        Ok(None) => report.ok(what, format!("`{}` can be written", folder.display())),
-        Ok(Some(free)) => {
-            let text =
-                format!("`{}` can be written, {} free", folder.display(), bytesize::ByteSize(free).display().si());
-            let needed = if what == "pins" { max_bytes } else { 1_000_000_000 };
-            if free < needed {
-                let wanted = bytesize::ByteSize(needed).display().si();
-                return report.warn(
-                    what,
-                    format!("{text}, less than {wanted}{}", if what == "pins" { " (`store.max_bytes`)" } else { "" }),
-                );
-            }
-            report.ok(what, text);
+        Err(error) => report.fail("store", format!("`{shown}` cannot be written: {error}")),
+        Ok(None) => report.ok("store", format!("`{shown}` can be written")),
+        Ok(Some(free)) if free < max_bytes => {
+            let text = format!(
+                "`{shown}` can be written, {} free, less than {} (`store.max_bytes`)",
+                bytes(free),
+                bytes(max_bytes)
+            );
+            report.warn("store", text);
         }
+        Ok(Some(free)) => report.ok("store", format!("`{shown}` can be written, {} free", bytes(free))),
     }
 }
 

@@ -43,6 +43,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         keep: args.keep,
     };
     let runtime = tokio::runtime::Runtime::new()?;
-    let good = runtime.block_on(demo::run(&options, signals::stop()))?;
+    let good = runtime.block_on(async { demo::run(&options, signals::stop()).await })?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

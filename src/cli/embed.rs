@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{compute::Compute, probe::tell, progress::Bars};
+use super::{compute::Compute, progress::Bars};
 use crate::{
     config::Config,
     domain::{Progress, Stage},
@@ -12,7 +12,7 @@ use crate::{
         ProbeError,
         checkpoint::{Checkpoint, Options},
         chips::Dataset,
-        device::{self, Wish},
+        device::{self, DeviceRequest},
         embed::{embed_dataset, embed_tensors},
         encoder::Encoder,
     },
@@ -52,7 +52,7 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
     let mut bars = Bars::new(&args.checkpoint.file_name().unwrap_or_default().to_string_lossy());
     let result = embed(args, &config, &mut |progress| bars.show(progress));
     bars.clear();
-    let count = result.map_err(tell)?;
+    let count = result?;
     eprintln!("embedded {count} images into `{}`", args.out.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -60,9 +60,12 @@ pub fn run(args: &EmbedArgs) -> anyhow::Result<ExitCode> {
 fn embed(args: &EmbedArgs, config: &Config, progress: &mut dyn FnMut(Progress)) -> Result<u64, ProbeError> {
     progress(Progress { stage: Stage::Load, done: 0, total: 1 });
     let worker = &config.worker;
-    let wish =
-        Wish { device: &worker.device, serve: false, share_gpu: worker.share_gpu, gpu_memory: worker.gpu_memory };
-    let chosen = device::choose(&wish)?;
+    let chosen = device::choose(&DeviceRequest {
+        device: &worker.device,
+        serve: false,
+        share_gpu: worker.share_gpu,
+        gpu_memory: worker.gpu_memory,
+    })?;
     let pool = device::pool(device::threads(worker.threads, false))?;
     let options = Options { opaque_globals: config.probe.opaque_globals.clone() };
     let mut file = Checkpoint::open(&args.checkpoint, &options)?;

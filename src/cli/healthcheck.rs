@@ -2,6 +2,8 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use crate::error::Error;
+
 /// Ask a running daemon whether it is well; exit status 0 or 1.
 #[derive(clap::Args)]
 #[command(after_help = "Example: clay-probe healthcheck --url http://127.0.0.1:8080 --ready")]
@@ -23,7 +25,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(timeout).build().into();
     let answer = agent.get(&url).call();
     let status = answer.map_err(|error| {
-        anyhow::anyhow!("`{url}` does not answer: {error}; hint: is `clay-probe serve` running there?")
+        Error::not_found(format!("`{url}` does not answer: {error}")).with_hint("is `clay-probe serve` running there?")
     })?;
     println!("{url}: {}", status.status());
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use clap::Args;
 use super::{compute::Compute, progress::Bars};
 use crate::{
     domain::{Metric, ProbeReport, RunName},
-    probe::{self, ProbeError, ProbeRequest},
+    probe::{self, ProbeRequest, device},
 };
 
 /// Probe checkpoints: embed the data set, fit the decoder, score it.
@@ -50,52 +50,41 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
         ("probe.fit_epochs", args.fit_epochs.map(Into::into)),
     ])?;
     config.probe.needs_data()?;
-    let cache = super::folders::cache_folder();
+    let threads = device::threads(config.worker.threads, false);
     let mut failed = 0;
     for checkpoint in &args.checkpoints {
         let several = args.checkpoints.len() > 1;
         let own =
             |dir: &PathBuf| if several { dir.join(checkpoint.file_stem().unwrap_or_default()) } else { dir.clone() };
-        let (dump, pictures) = (args.dump.as_ref().map(own), args.pictures.as_ref().map(own));
         let request = ProbeRequest {
-            checkpoint,
+            checkpoint: checkpoint.clone(),
             shown_path: None,
             run: RunName::default_run(),
             epoch: None,
             global_step: None,
-            settings: &config.probe,
-            device: &config.worker.device,
-            threads: config.worker.threads,
+            settings: config.probe.clone(),
+            device: config.worker.device.clone(),
             serve: false,
             share_gpu: config.worker.share_gpu,
             gpu_memory: config.worker.gpu_memory,
-            default_cache: &cache,
-            dump: dump.as_deref(),
-            pictures: pictures.as_deref(),
+            cache: super::folders::cache_folder(),
+            dump: args.dump.as_ref().map(own),
+            pictures: args.pictures.as_ref().map(own),
             expected_dataset: None,
         };
         let mut bars = Bars::new(&checkpoint.file_name().unwrap_or_default().to_string_lossy());
-        let result = probe::probe(&request, &mut |progress| bars.show(progress));
+        let result = probe::probe(&request, threads, &mut |progress| bars.show(progress));
         bars.clear();
         match result {
             Ok(report) if args.json => writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?,
             Ok(report) => print_table(checkpoint, &report)?,
             Err(error) => {
                 failed += 1;
-                eprint!("{}", super::describe(&tell(error)));
+                eprint!("{}", super::describe(&error.into()));
             }
         }
     }
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// An error as the command line tells it, with its class-word before the hint.
-pub fn tell(error: ProbeError) -> anyhow::Error {
-    let (text, reason) = (error.to_string(), error.reason());
-    match text.split_once("; hint: ") {
-        Some((what, hint)) => anyhow::anyhow!("{what} [{reason}]; hint: {hint}"),
-        None => anyhow::anyhow!("{text} [{reason}]"),
-    }
 }
 
 /// What a person wants to see.

@@ -38,12 +38,7 @@ impl Bars {
     /// Shows `progress`.
     pub fn show(&mut self, progress: Progress) {
         let Progress { stage, done, total } = progress;
-        let word = match stage {
-            Stage::Load => "load",
-            Stage::Embed => "embed",
-            Stage::Fit => "fit",
-            Stage::Score => "score",
-        };
+        let word = stage.as_str();
         if let Some(bar) = &self.bar {
             if self.stage != Some(stage) {
                 bar.reset();

@@ -66,9 +66,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.settings.load()?;
     config.probe.needs_data()?;
     tokio::runtime::Runtime::new()?.block_on(async {
+        // Before the start, which may take a while: a stop that comes meanwhile is a clean one, too.
+        let stop = signals::stop();
         let daemon = Daemon::start(config).await?;
         tracing::info!(url = %format!("http://{}/", daemon.addr()), "serving");
-        daemon.run_until(signals::stop()).await?;
+        daemon.run_until(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

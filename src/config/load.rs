@@ -23,8 +23,32 @@ pub enum ConfigError {
     #[error("the configuration `{path}` cannot be read: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
     /// A key is unknown, or a value does not fit.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{message}")]
+    Refused { message: String, hint: Option<String> },
+}
+
+impl ConfigError {
+    /// A refusal without a hint.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::Refused { message: message.into(), hint: None }
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Refused { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Refused { hint, .. } => hint.as_deref(),
+            Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 impl Config {
@@ -49,7 +73,7 @@ impl Config {
 
     /// What types alone cannot say.
     fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |text: &str| Err(ConfigError::Refused(text.to_owned()));
+        let refuse = |text: &str| Err(ConfigError::refused(text));
         if self.queue.every_n_epochs == 0 {
             return refuse("`queue.every_n_epochs` must be at least 1");
         }
@@ -108,15 +132,12 @@ impl Provider for Environment {
 }
 
 /// Keys that hold paths: relative ones in a file are relative to its folder.
-const PATHS: [(&str, &str); 9] = [
+const PATHS: [(&str, &str); 6] = [
     ("intake", "dirs"),
     ("intake", "roots"),
     ("intake", "path_map"),
     ("probe", "data"),
-    ("probe", "cache"),
-    ("store", "path"),
-    ("store", "pins"),
-    ("store", "results"),
+    ("store", "dir"),
     ("api", "token_file"),
 ];
 
@@ -149,13 +170,14 @@ fn nested(key: &str, value: Value) -> Value {
 
 fn extract(layers: Figment, file: Option<&Path>) -> Result<Config, ConfigError> {
     layers.extract().map_err(|error| {
-        let found: Vec<String> = error.into_iter().map(|e| describe(&e, file)).collect();
-        ConfigError::Refused(found.join("\n"))
+        let (found, hints): (Vec<_>, Vec<_>) = error.into_iter().map(|e| describe(&e, file)).unzip();
+        let hint = hints.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        ConfigError::Refused { message: found.join("\n"), hint: Some(hint).filter(|h| !h.is_empty()) }
     })
 }
 
-/// One refusal in words, with the nearest known key.
-fn describe(error: &figment::Error, file: Option<&Path>) -> String {
+/// One refusal in words, and the nearest known key.
+fn describe(error: &figment::Error, file: Option<&Path>) -> (String, Option<String>) {
     let at = error.path.join(".");
     let origin = match error.metadata.as_ref().map(|m| m.name.as_ref()) {
         Some(name) if name.contains("environment") => "the environment".to_owned(),
@@ -170,10 +192,10 @@ fn describe(error: &figment::Error, file: Option<&Path>) -> String {
             let full = |k: &str| if parent.is_empty() { k.to_owned() } else { format!("{parent}.{k}") };
             let nearest =
                 known.iter().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-            let hint = nearest.map(|k| format!("\nhint: the nearest known key is `{}`", full(k))).unwrap_or_default();
-            format!("unknown key `{}` in {origin}{hint}", full(key))
+            let hint = nearest.map(|k| format!("the nearest known key is `{}`", full(k)));
+            (format!("unknown key `{}` in {origin}", full(key)), hint)
         }
-        kind => format!("`{at}` in {origin}: {kind}"),
+        kind => (format!("`{at}` in {origin}: {kind}"), None),
     }
 }
 
@@ -194,13 +216,17 @@ mod tests {
     fn a_file_below_flags() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("clay-probe.toml");
-        std::fs::write(&file, "[queue]\nevery_n_epochs = 2\n[probe]\ndata = \"floods\"\n[store]\npins = \"pins\"\n")
-            .unwrap();
+        std::fs::write(
+            &file,
+            "[queue]\nevery_n_epochs = 2\n[probe]\ndata = \"floods\"\n[store]\ndir = \"clay-probe-data\"\n",
+        )
+        .unwrap();
         let config = Config::load(Some(&file), &[("queue.retries", 7.into())]).unwrap();
         assert_eq!((config.queue.every_n_epochs, config.queue.retries), (2, 7));
         assert_eq!(config.probe.data, dir.path().join("floods"));
-        assert_eq!(config.store.pins, dir.path().join("pins"), "also where the file says the same as the default");
-        assert_eq!(config.store.path, Path::new("clay-probe.db"));
+        let said = dir.path().join("clay-probe-data");
+        assert_eq!(config.store.dir, said, "also where the file says the same as the default");
+        assert_eq!(Config::load(None, &[]).unwrap().store.dir, Path::new("clay-probe-data"));
     }
 
     #[test]
@@ -222,9 +248,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
         std::fs::write(&file, "[queue]\nevery_n_epoch = 2\n").unwrap();
-        let message = Config::load(Some(&file), &[]).unwrap_err().to_string();
-        assert!(message.contains("unknown key `queue.every_n_epoch`"), "{message}");
-        assert!(message.contains("nearest known key is `queue.every_n_epochs`"), "{message}");
+        let error = Config::load(Some(&file), &[]).unwrap_err();
+        assert!(error.to_string().contains("unknown key `queue.every_n_epoch`"), "{error}");
+        assert_eq!(error.hint(), Some("the nearest known key is `queue.every_n_epochs`"));
         std::fs::write(&file, "[intake]\nsettle = \"soon\"\n").unwrap();
         let message = Config::load(Some(&file), &[]).unwrap_err().to_string();
         assert!(message.contains("`soon` is not a duration"), "{message}");

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Interval, Protocol, Seed};
+use crate::domain::{Interval, Protocol, Seed, words};
 
 pub use load::{ConfigError, DEFAULT_TOML};
 pub use units::Size;
@@ -54,8 +54,8 @@ pub enum Watch {
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     pub every_n_epochs: u32,
+    pub every_n_steps: u64,
     pub due: Due,
-    pub policy: Policy,
     #[serde(with = "units::maybe_duration")]
     pub idle_after: Option<Duration>,
     pub retries: u32,
@@ -67,13 +67,6 @@ pub struct Queue {
 pub enum Due {
     AtLeast,
     Modulo,
-}
-
-/// Which queued request is next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    InOrder,
 }
 
 /// How jobs are run.
@@ -112,7 +105,6 @@ pub struct Probe {
     pub latlon: Latlon,
     pub interval: Interval,
     pub opaque_globals: Vec<String>,
-    pub cache: PathBuf,
 }
 
 impl Probe {
@@ -121,21 +113,18 @@ impl Probe {
         if !self.data.as_os_str().is_empty() {
             return Ok(());
         }
-        Err(ConfigError::Refused(
-            "no data set to probe with: `probe.data` is empty; hint: give the folder of labelled flood chips with \
-             `--data DIR` or `probe.data` in a `--config FILE`, or run `clay-probe demo` for sample data"
-                .to_owned(),
+        Err(ConfigError::refused("no data set to probe with: `probe.data` is empty").with_hint(
+            "give the folder of labelled flood chips with `--data DIR` or `probe.data` in a `--config FILE`, or run \
+             `clay-probe demo` for sample data",
         ))
     }
 
     /// What decides a result besides weights and data.
     pub fn protocol(&self) -> Protocol {
-        // An enum without data always serialises to its word.
-        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         Protocol {
             revision: 1,
             heads: vec!["conv".to_owned()],
-            split: word(serde_json::json!(self.split)),
+            split: self.split.as_str().to_owned(),
             folds: self.folds,
             split_seed: self.split_seed,
             seeds: self.seeds.iter().copied().map(Seed).collect(),
@@ -143,52 +132,51 @@ impl Probe {
             batch_size: self.batch_size,
             learning_rate: self.learning_rate,
             threshold: self.threshold,
-            clouds: word(serde_json::json!(self.clouds)),
-            latlon: word(serde_json::json!(self.latlon)),
-            interval: word(serde_json::json!(self.interval)),
+            clouds: self.clouds.as_str().to_owned(),
+            latlon: self.latlon.as_str().to_owned(),
+            interval: self.interval.as_str().to_owned(),
         }
     }
 }
 
-/// How chips are dealt to training and validation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    EventFolds,
-    List,
-    Random,
+words! {
+    /// How chips are dealt to training and validation.
+    pub enum Split {
+        EventFolds = "event_folds",
+        List = "list",
+        Random = "random",
+    }
 }
 
-/// What happens under cloud and shadow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Clouds {
-    /// Pixels as they are, labels ignored.
-    Ignore,
-    /// Raw 0 in all bands, label 0.
-    ClayV0,
+words! {
+    /// What happens under cloud and shadow.
+    pub enum Clouds {
+        /// Pixels as they are, labels ignored.
+        Ignore = "ignore",
+        /// Raw 0 in all bands, label 0.
+        ClayV0 = "clay_v0",
+    }
 }
 
-/// How a chip's place is given to the encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Latlon {
-    /// Degrees of the centre.
-    Wgs84,
-    /// Projected metres of the centre, taken for degrees.
-    ClayV0Benchmark,
+words! {
+    /// How a chip's place is given to the encoder.
+    pub enum Latlon {
+        /// Degrees of the centre.
+        Wgs84 = "wgs84",
+        /// Projected metres of the centre, taken for degrees.
+        ClayV0Benchmark = "clay_v0_benchmark",
+    }
 }
 
 /// Where results are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    pub path: PathBuf,
-    pub pins: PathBuf,
-    pub results: PathBuf,
+    pub dir: PathBuf,
     pub max_bytes: Size,
     pub keep_last: u32,
     pub keep_best: u32,
+    pub keep_events: u32,
 }
 
 /// How the service is reached.

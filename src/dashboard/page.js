@@ -1,4 +1,4 @@
-// The page: asks the API every two seconds and redraws only what changed.
+// The page: asks the API when it tells of a change, else every two seconds, and redraws only what changed.
 "use strict";
 
 const METRICS = {
@@ -60,7 +60,28 @@ function drawReady(ready) {
   const look = { ready: "good", scanning: "wait" }[ready.status] || "bad";
   at("ready").className = `pill ${look}`;
   at("ready").textContent = ready.status === "scanning" ? "reading the data set" : ready.status;
-  at("ready").title = ready.problems.join("\n");
+  at("ready").title = "";
+  at("problems").hidden = ready.problems.length === 0;
+  at("problems").replaceChildren(...ready.problems.map((p) => {
+    const since = make("small", `${p.reason}, since ${new Date(p.since).toLocaleString()}; it goes on by itself once that is over`);
+    const line = make("p", p.message);
+    line.append(since);
+    return line;
+  }));
+}
+
+// "CPU, because …"
+function device(ready) {
+  if (!ready.device) return ["–", "not known yet"];
+  const name = ready.device === "cpu" ? "CPU" : ready.device;
+  return [name, `because ${ready.device_reason === "asked for" ? "it was asked for" : ready.device_reason}`];
+}
+
+// How far a job is; before its worker starts, the launcher has it.
+function progress(job) {
+  if (!job || !job.progress) return null;
+  const { stage, done, total } = job.progress;
+  return stage === "launch" ? "waiting for the launcher (Slurm)" : `${stage} ${done} of ${total}`;
 }
 
 function drawRuns({ runs, run }) {
@@ -81,13 +102,13 @@ function drawFacts({ items, ready }) {
   const best = done.reduce((a, b) => (a && !better(b, a) ? a : b), undefined);
   const waiting = items.filter((i) => i.state === "queued").length;
   const busy = items.find((i) => i.state === "probing");
-  const progress = busy && busy.progress ? ` · ${busy.progress.stage} ${busy.progress.done}/${busy.progress.total}` : "";
+  const how = progress(busy);
   const set = ready.dataset;
   const facts = [
     [`Latest ${label}`, last ? digits(last.value) : "–", last ? `epoch ${last.epoch}, ${digits(last.low)} to ${digits(last.high)}` : "nothing scored yet"],
     [`Best ${label}`, best ? digits(best.value) : "–", best ? `epoch ${best.epoch}` : ""],
-    ["Probes", `${done.length} done`, busy ? `epoch ${busy.epoch} running${progress}` : `${waiting} waiting`],
-    ["Device", ready.device || "–", ready.device_reason || "no worker told yet"],
+    ["Probes", `${done.length} done`, busy ? `epoch ${busy.epoch}: ${how || "running"}` : `${waiting} waiting`],
+    ["Device", ...device(ready)],
     ["Data set", set ? `${set.chips} chips` : "–", set ? `${set.events.length} events · ${set.digest.slice(0, 12)}` : "not read yet"],
   ];
   at("facts").replaceChildren(...facts.map(([name, value, note]) => {
@@ -99,12 +120,12 @@ function drawFacts({ items, ready }) {
   }));
 }
 
-// Points that may be joined: scored, of one attempt, protocol and data set, with no failure in between.
+// Points that may be joined: scored, of one attempt and line, with no failure in between.
 function segments(items) {
   const all = [];
   let open = null;
   for (const item of items) {
-    const key = [item.attempt, item.protocol_digest, item.dataset_digest].join();
+    const key = [item.attempt, item.line].join();
     if (item.state === "failed" || item.state === "cancelled") open = null;
     if (item.state !== "done") continue;
     if (item.value === null) { open = null; continue; }
@@ -133,8 +154,10 @@ function drawChart(items) {
     band.y.push(...framed.map((i) => i.high), ...framed.map((i) => i.low).reverse(), null);
   }
   const rail = items.filter((i) => i.state !== "done" || i.value === null);
-  const mark = (i) => ({ failed: "x", cancelled: "x", done: "x", probing: "circle", queued: "circle-open" }[i.state] || "line-ns-open");
-  const tint = (i) => colour({ failed: "bad", done: "bad", probing: "accent", queued: "wait" }[i.state] || "quiet");
+  const mark = (i) => i.reason === "other-line" ? "diamond-open"
+    : { failed: "x", cancelled: "x", done: "x", probing: "circle", queued: "circle-open" }[i.state] || "line-ns-open";
+  const tint = (i) => colour(i.reason === "other-line" ? "quiet"
+    : { failed: "bad", done: "bad", probing: "accent", queued: "wait" }[i.state] || "quiet");
   const loss = chosen.metric === "loss";
   const traces = [
     { x: band.x, y: band.y, fill: "toself", fillcolor: colour("band"), line: { width: 0 }, mode: "lines", hoverinfo: "skip", name: "spread over seeds" },
@@ -143,7 +166,7 @@ function drawChart(items) {
       text: line.hover, hovertemplate: "%{text}<extra></extra>" },
     { x: rail.map((i) => i.epoch), y: rail.map(() => 0.025), yaxis: "y2", mode: "markers", name: "without a score",
       marker: { symbol: rail.map(mark), color: rail.map(tint), size: 9, line: { width: 1.5, color: rail.map(tint) } },
-      text: rail.map((i) => `epoch ${i.epoch}: ${i.state || "not asked for"}${i.reason ? ` – ${i.reason}` : ""}`), hovertemplate: "%{text}<extra></extra>" },
+      text: rail.map((i) => `epoch ${i.epoch}: ${i.state}${i.reason ? ` – ${i.reason}` : ""}`), hovertemplate: "%{text}<extra></extra>" },
   ];
   const axis = { gridcolor: colour("grid"), zeroline: false, linecolor: colour("line"), fixedrange: false };
   const full = !loss && !at("zoom").checked;
@@ -166,12 +189,13 @@ function drawSeries({ items }) {
   at("empty").hidden = !empty;
   at("chart").hidden = empty;
   at("zoom-label").hidden = empty || chosen.metric === "loss";
-  const done = items.filter((i) => i.state === "done");
-  const last = done.at(-1);
+  const last = items.filter((i) => i.state === "done" && i.value !== null).at(-1);
+  const other = items.filter((i) => i.reason === "other-line").length;
   at("meaning").textContent = last
     ? `Each point: mean over ${last.n_seeds} seeds of a small decoder fitted on the frozen encoder, scored on ${last.n_chips} chips of ${last.n_events} events. ` +
       `Band and bars: ${INTERVALS[last.interval] || last.interval}. They hold the spread of the fit alone, not that of the choice of events. ` +
-      "No control is computed yet, so a rising curve alone does not show that the encoder beats a random one."
+      "No control is computed yet, so a rising curve alone does not show that the encoder beats a random one." +
+      (other ? ` Diamonds at the foot: ${other} ${other === 1 ? "epoch was" : "epochs were"} scored under other settings or data, and may not be compared with this line; posted again with "force", they are scored under these.` : "")
     : empty ? "" : "Nothing is scored yet. Marks at the foot are epochs without a score; point at one for its reason.";
   if (empty) {
     at("how").textContent = `curl -X POST ${location.origin}/checkpoints \\\n  -H 'content-type: application/json' \\\n  -d '{"path": "epoch-0.ckpt"}'`;
@@ -188,9 +212,8 @@ function drawCheckpoints({ items, next }) {
     const state = make("td");
     state.append(make("span", c.state, `pill ${LOOKS[c.state] || ""}`));
     const why = make("td", null, "why");
-    const progress = c.progress ? `${c.progress.stage} ${c.progress.done} of ${c.progress.total}` : null;
     const due = c.due_reason ? `due: ${c.due_reason.replace("_", " ")}` : null;
-    why.append(c.reason || progress || due || "");
+    why.append(progress(c) || c.reason || due || "");
     if (c.message) why.append(make("small", c.message));
     const file = make("td", c.path.split("/").at(-1), "file");
     file.title = c.path;
@@ -213,8 +236,11 @@ function drawMetrics() {
 
 // A later call overtakes an earlier one, whose answers are then dropped.
 let turn = 0;
+let busy = false;
+let refreshed = 0;
 async function refresh() {
   const mine = ++turn;
+  [busy, news, refreshed] = [true, false, Date.now()];
   try {
     const query = chosen.run === null ? "" : `&run=${encodeURIComponent(chosen.run)}`;
     const [ready, runs, curve] = await Promise.all([ask("/readyz"), ask("/runs?limit=1000"), series(query)]);
@@ -227,6 +253,7 @@ async function refresh() {
     once("facts", { items: curve.items, ready, metric: chosen.metric }, drawFacts);
     once("series", { items: curve.items, metric: chosen.metric, run: curve.run, zoom: at("zoom").checked }, drawSeries);
     once("checkpoints", listed, drawCheckpoints);
+    listen();
   } catch (error) {
     if (mine !== turn) return;
     if (error instanceof NeedsToken) {
@@ -237,6 +264,9 @@ async function refresh() {
     at("ready").className = "pill bad";
     at("ready").textContent = error instanceof NeedsToken ? "locked" : "not reachable";
     at("ready").title = error.message;
+    at("problems").hidden = true;
+  } finally {
+    if (mine === turn) busy = false;
   }
 }
 
@@ -250,7 +280,23 @@ at("login").addEventListener("submit", async (event) => {
   if (answer.ok) refresh();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { delete shown.series; refresh(); });
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+
+// Changes and progress ask for a look, at most once a second. Without the stream, a look every two seconds; with it, now
+// and then, for what no event tells.
+let source = null;
+let news = false;
+function listen() {
+  if (document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
+  source = new EventSource("/events");
+  for (const name of ["change", "progress", "gap"]) source.addEventListener(name, () => { news = true; });
+}
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) return refresh();
+  if (source) source.close(); // a browser has few connections for each server
+});
 drawMetrics();
 refresh();
-setInterval(() => { if (!document.hidden) refresh(); }, 2000);
+setInterval(() => {
+  const most = source && source.readyState === EventSource.OPEN ? 10000 : 2000;
+  if (!document.hidden && ((news && !busy) || Date.now() - refreshed >= most)) refresh();
+}, 1000);

@@ -57,7 +57,7 @@ pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> Result<bo
         () = stop => Ok(true),
     };
     stop_daemon.cancel();
-    serving.await.map_err(|error| DemoError::Refused(error.to_string()))??;
+    serving.await.map_err(|error| DemoError::refused(error.to_string()))??;
     watched
 }
 
@@ -70,12 +70,10 @@ fn configuration(options: &Options, folder: &Path) -> Result<Config, DemoError> 
         ("queue.every_n_epochs", json!(options.every)),
         ("probe.data", json!(folder.join("data"))),
         ("probe.fit_epochs", json!(20)),
-        ("store.path", json!(folder.join("clay-probe.db"))),
-        ("store.pins", json!(folder.join("pins"))),
-        ("store.results", json!(folder.join("results"))),
+        ("store.dir", json!(folder.join("clay-probe-data"))),
         ("api.listen", json!(format!("127.0.0.1:{}", options.port))),
     ];
-    Config::load(None, &flags).map_err(|error| DemoError::Refused(error.to_string()))
+    Ok(Config::load(None, &flags)?)
 }
 
 fn introduce(options: &Options, url: &str, folder: &Path) {
@@ -132,7 +130,7 @@ impl Trainer {
                 let log = std::fs::read_to_string(&self.log).unwrap_or_default();
                 let last: Vec<&str> = log.lines().rev().take(5).collect();
                 let last: Vec<&str> = last.into_iter().rev().collect();
-                Err(DemoError::Refused(format!("the trainer ended with {status}:\n{}", last.join("\n"))))
+                Err(DemoError::refused(format!("the trainer ended with {status}:\n{}", last.join("\n"))))
             }
         }
     }

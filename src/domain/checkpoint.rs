@@ -4,32 +4,44 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Epoch};
+use super::{Digest, Epoch, words};
 
-/// The container a checkpoint came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// A PyTorch Lightning `.ckpt`, weights only or full.
-    Lightning,
-    /// A state dict written by `torch.save`.
-    Torch,
-    /// A `.safetensors` file.
-    Safetensors,
+words! {
+    /// The container a checkpoint came in.
+    pub enum Format {
+        /// A PyTorch Lightning `.ckpt`, weights only or full.
+        Lightning = "lightning",
+        /// A state dict written by `torch.save`.
+        Torch = "torch",
+        /// A `.safetensors` file.
+        Safetensors = "safetensors",
+    }
 }
 
-/// Where an epoch or a global step was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValueSource {
-    /// In the checkpoint itself.
-    File,
-    /// In the metadata of a safetensors file.
-    Metadata,
-    /// In what was posted.
-    Posted,
-    /// In the file's name.
-    Name,
+words! {
+    /// Where an epoch or a global step was read.
+    pub enum ValueSource {
+        /// In the checkpoint itself.
+        File = "file",
+        /// In the metadata of a safetensors file.
+        Metadata = "metadata",
+        /// In what was posted.
+        Posted = "posted",
+        /// In the file's name.
+        Name = "name",
+        /// Told nowhere: the step stands in for the epoch's.
+        Epoch = "epoch",
+    }
+}
+
+words! {
+    /// How a checkpoint became known.
+    pub enum Via {
+        /// Found in a watched directory.
+        Scan = "scan",
+        /// Posted.
+        Post = "post",
+    }
 }
 
 /// The size of an encoder, inferred from its tensors' shapes (`clay-v0`).

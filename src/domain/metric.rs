@@ -2,37 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A metric's name, as in JSON and in `?metric=`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    Iou,
-    Dice,
-    F1,
-    Precision,
-    Recall,
-    Loss,
-}
+use super::words;
 
-impl Metric {
-    /// All metrics, the most telling first.
-    pub const ALL: [Self; 6] = [Self::Iou, Self::Dice, Self::F1, Self::Precision, Self::Recall, Self::Loss];
-
-    /// The word in JSON, in the database and in `?metric=`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Iou => "iou",
-            Self::Dice => "dice",
-            Self::F1 => "f1",
-            Self::Precision => "precision",
-            Self::Recall => "recall",
-            Self::Loss => "loss",
-        }
-    }
-
-    /// The metric of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|m| m.as_str() == text)
+words! {
+    /// A metric's name, as in JSON and in `?metric=`; the most telling first.
+    pub enum Metric {
+        Iou = "iou",
+        Dice = "dice",
+        F1 = "f1",
+        Precision = "precision",
+        Recall = "recall",
+        Loss = "loss",
     }
 }
 

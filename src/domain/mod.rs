@@ -2,19 +2,31 @@
 
 mod checkpoint;
 mod digest;
+mod identity;
+mod ids;
+mod job;
 mod metric;
 mod names;
 mod post;
+mod reason;
 mod report;
 mod state;
+mod words;
 
-pub use checkpoint::{EncoderShape, Format, Pinned, ValueSource};
+pub use checkpoint::{EncoderShape, Format, Pinned, ValueSource, Via};
 pub use digest::Digest;
+pub use identity::Identity;
+pub use ids::{CheckpointId, EventId, JobId, PointId, ResultId, RunId, Subject};
+pub use job::{Failure, Fault, JobKind, Progress, Stage};
 pub use metric::{Confusion, Metric, Metrics};
 pub use names::{Epoch, ParseNameError, RunName, Seed};
-pub use post::{Context, Posted, PostedCheckpoint, PostedPath};
+pub use post::{Context, Facts, PostedCheckpoint, PostedPath};
+pub use reason::{DueReason, Reason};
 pub use report::{
-    ChipRecord, ChipScore, Curve, CurvePoint, DatasetSummary, Failure, Fit, Interval, ProbeReport, Progress, Protocol,
-    Refusal, Seconds, Side, Stage, Summary, Versions,
+    ChipRecord, ChipScore, Curve, CurvePoint, DatasetSummary, Fit, Interval, ProbeReport, Protocol, Refusal, Seconds,
+    Side, Summary, Versions,
 };
-pub use state::{Change, CheckpointState, RequestState};
+pub use state::{Change, Shown, State};
+pub use words::UnknownWord;
+
+pub(crate) use words::words;

@@ -35,13 +35,38 @@ pub struct PostedCheckpoint {
     pub context: Context,
 }
 
-/// What became of a posted checkpoint: its row, committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Posted {
-    /// The row of the checkpoint.
-    pub id: i64,
-    /// It was known before, and nothing was added.
-    pub known: bool,
+/// What a post says of a checkpoint; `None` where it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub run: Option<RunName>,
+    pub attempt: Option<u32>,
+    pub epoch: Option<Epoch>,
+    pub global_step: Option<u64>,
+}
+
+impl Facts {
+    /// Both together, `later` winning where both say something.
+    #[must_use]
+    pub fn with(self, later: &Self) -> Self {
+        Self {
+            run: later.run.clone().or(self.run),
+            attempt: later.attempt.or(self.attempt),
+            epoch: later.epoch.or(self.epoch),
+            global_step: later.global_step.or(self.global_step),
+        }
+    }
+
+    /// The first thing that both say and do not agree on, in words.
+    pub fn contradiction(&self, other: &Self) -> Option<String> {
+        fn differ<T: PartialEq + std::fmt::Display>(name: &str, a: &Option<T>, b: &Option<T>) -> Option<String> {
+            let (a, b) = (a.as_ref()?, b.as_ref()?);
+            (a != b).then(|| format!("`{name}` was posted as `{a}`, but is `{b}`"))
+        }
+        differ("run", &self.run, &other.run)
+            .or_else(|| differ("attempt", &self.attempt, &other.attempt))
+            .or_else(|| differ("epoch", &self.epoch, &other.epoch))
+            .or_else(|| differ("global_step", &self.global_step, &other.global_step))
+    }
 }
 
 /// A path as posted: not empty, at most 4096 bytes, no zero byte.
@@ -76,14 +101,16 @@ impl From<PostedPath> for String {
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct Context(Map<String, Value>);
 
+impl PostedCheckpoint {
+    /// What it says of the checkpoint.
+    pub fn facts(&self) -> Facts {
+        Facts { run: self.run.clone(), attempt: self.attempt, epoch: self.epoch, global_step: self.global_step }
+    }
+}
+
 impl Context {
     /// The most scalars it holds.
     pub const MOST: usize = 64;
-
-    /// The scalars by name.
-    pub fn as_map(&self) -> &Map<String, Value> {
-        &self.0
-    }
 }
 
 impl TryFrom<Map<String, Value>> for Context {

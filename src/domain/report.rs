@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Confusion, Digest, EncoderShape, Epoch, Metric, Metrics, RunName, Seed};
+use super::{Confusion, Digest, EncoderShape, Epoch, Metric, Metrics, Reason, RunName, Seed, words};
 
 /// One probe, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeReport {
+    /// [`ProbeReport::SCHEMA`]: raised where a reader of the last one would misread this one. Keys are only ever added,
+    /// and a key that is not known is not read.
+    pub schema: u32,
     pub run: RunName,
     pub epoch: Option<Epoch>,
     pub global_step: Option<u64>,
@@ -35,6 +38,11 @@ pub struct ProbeReport {
     pub versions: Versions,
     /// Encoder passes made (chips encoded), 0 when embeddings were cached.
     pub chips_encoded: u64,
+}
+
+impl ProbeReport {
+    /// The schema that is written.
+    pub const SCHEMA: u32 = 1;
 }
 
 /// The data set that a probe used.
@@ -65,8 +73,7 @@ pub struct DatasetSummary {
 pub struct Refusal {
     /// Relative to the data folder.
     pub path: String,
-    /// A class-word, such as `bands` or `no-crs`.
-    pub reason: String,
+    pub reason: Reason,
     /// One sentence that names what is wrong.
     pub message: String,
 }
@@ -158,12 +165,12 @@ pub struct CurvePoint {
     pub metrics: Metrics,
 }
 
-/// Which chips of a fold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    Train,
-    Val,
+words! {
+    /// Which chips of a fold.
+    pub enum Side {
+        Train = "train",
+        Val = "val",
+    }
 }
 
 /// A metric over seeds; nulls are skipped and `n` says how many were left.
@@ -178,14 +185,14 @@ pub struct Summary {
     pub interval: Interval,
 }
 
-/// What `low` and `high` are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interval {
-    /// Smallest and largest over seeds.
-    SeedMinmax,
-    /// Student's t interval of the mean over seeds, 95%.
-    T95,
+words! {
+    /// What `low` and `high` are.
+    pub enum Interval {
+        /// Smallest and largest over seeds.
+        SeedMinmax = "seed_minmax",
+        /// Student's t interval of the mean over seeds, 95%.
+        T95 = "t95",
+    }
 }
 
 /// One validation chip under one fit.
@@ -217,33 +224,4 @@ pub struct Versions {
     pub candle: String,
     pub host: String,
     pub threads: u32,
-}
-
-/// How far a long work is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    pub stage: Stage,
-    pub done: u64,
-    pub total: u64,
-}
-
-/// A stage of a probe, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    Load,
-    Embed,
-    Fit,
-    Score,
-}
-
-/// Why a job ended without an outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// A class-word: `truncated`, `unsafe-pickle`, `no-chips`, `out-of-memory`, `worker-died`, ...
-    pub reason: String,
-    /// What, where, and what to do.
-    pub message: String,
-    /// Trying again may help: a file half written, a device that went away.
-    pub retry: bool,
 }

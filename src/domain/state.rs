@@ -1,195 +1,169 @@
-//! The states of a checkpoint and of a request to probe it, and the changes between them.
+//! The states of checkpoints and of jobs, and the one table of changes between them.
 
-use serde::{Deserialize, Serialize};
+use super::words;
 
-/// The life of a checkpoint file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckpointState {
-    /// Announced or listed, not looked at yet (perhaps not there yet).
-    Seen,
-    /// There, and watched until it stops changing and proves whole.
-    Settling,
-    /// Proven, and its encoder copied into a pin.
-    Whole,
-    /// Not a checkpoint that can be probed; the reason is kept.
-    Rejected,
-    /// Was announced or seen, and is not there.
-    Vanished,
+words! {
+    /// The state of a checkpoint (a sighting of one content of a path) or of a job. No word belongs to both.
+    pub enum State {
+        /// Announced, and not there (yet, or for a moment).
+        Seen = "seen",
+        /// There, and watched until it stops changing and proves whole.
+        Settling = "settling",
+        /// Proven, its encoder copied into a pin, and on its curve.
+        Whole = "whole",
+        /// Not a checkpoint that can be probed; the reason is kept.
+        Rejected = "rejected",
+        /// Was announced or seen, and its content is gone.
+        Vanished = "vanished",
+        /// A job that waits for a worker.
+        Queued = "queued",
+        /// A worker is at it.
+        Running = "running",
+        /// A job that gave its output.
+        Done = "done",
+        /// A job that ended without, after its retries.
+        Failed = "failed",
+        /// A job that was taken back.
+        Cancelled = "cancelled",
+    }
 }
 
-/// The life of a request: one point of a curve, to be probed under one protocol on one data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RequestState {
-    /// The newest checkpoint, not yet due.
-    Held,
-    /// Due, waiting for a worker.
-    Queued,
-    /// A worker is at it.
-    Probing,
-    /// Scored.
-    Done,
-    /// Ended without a score, after its retries.
-    Failed,
-    /// Not due, and no longer the newest.
-    Skipped,
-    /// A newer one was probed in its place.
-    Superseded,
-    /// Taken back by a person.
-    Cancelled,
+words! {
+    /// What can happen to a checkpoint or a job.
+    pub enum Change {
+        /// A checkpoint was posted, and its file is not there yet.
+        Announced = "announced",
+        /// A checkpoint's file is there.
+        Found = "found",
+        /// Its file is not there for the moment.
+        Left = "left",
+        /// It is proven and has its point.
+        Proven = "proven",
+        /// It cannot be probed.
+        Refused = "refused",
+        /// Its content never came, or went away before it was proven.
+        Missed = "missed",
+        /// A job was asked for.
+        Asked = "asked",
+        /// A worker took it.
+        Claimed = "claimed",
+        /// It gave its output.
+        Finished = "finished",
+        /// It failed and is tried again.
+        Retried = "retried",
+        /// It failed for good.
+        GaveUp = "gave_up",
+        /// The daemon stopped, or its surroundings failed, while it ran; no retry is used up.
+        Interrupted = "interrupted",
+        /// It was taken back.
+        Cancelled = "cancelled",
+    }
 }
 
-/// What can happen to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// It became due: the run ended, or a person asked.
-    Due,
-    /// A newer checkpoint holds the place of the newest.
-    Passed,
-    /// A worker took it.
-    Claimed,
-    /// Its scores are stored.
-    Scored,
-    /// The worker failed or died.
-    Crashed {
-        /// No retry is left.
-        last: bool,
-    },
-    /// The daemon stopped while it was probed.
-    Interrupted,
-    /// A newer one goes in its place.
-    Overtaken,
-    /// A person took it back.
-    Cancelled,
-}
-
-impl RequestState {
-    /// All states, in the order of a life.
-    pub const ALL: [Self; 8] = [
-        Self::Held,
-        Self::Queued,
-        Self::Probing,
-        Self::Done,
-        Self::Failed,
-        Self::Skipped,
-        Self::Superseded,
-        Self::Cancelled,
-    ];
-
-    /// The state after a change; `None` where that change cannot happen.
-    pub fn after(self, change: Change) -> Option<Self> {
-        use RequestState::*;
-        Some(match (self, change) {
-            (Held, Change::Due) => Queued,
-            (Held, Change::Passed) => Skipped,
-            (Queued, Change::Claimed) => Probing,
-            (Queued, Change::Overtaken) => Superseded,
-            (Probing, Change::Scored) => Done,
-            (Probing, Change::Crashed { last: false }) => Queued,
-            (Probing, Change::Crashed { last: true }) => Failed,
-            (Probing, Change::Interrupted) => Queued,
-            (Held | Queued | Probing, Change::Cancelled) => Self::Cancelled,
+impl State {
+    /// The state after a change; `from` is `None` for what is new. `None` where that change cannot happen.
+    pub fn after(from: Option<Self>, change: Change) -> Option<Self> {
+        use Change as C;
+        use State::*;
+        Some(match (from, change) {
+            (None, C::Announced) => Seen,
+            (None | Some(Seen | Rejected), C::Found) => Settling,
+            (Some(Settling), C::Left) => Seen,
+            (Some(Settling), C::Proven) => Whole,
+            (Some(Seen | Settling), C::Refused) => Rejected,
+            (Some(Seen | Settling), C::Missed) => Vanished,
+            (None, C::Asked) => Queued,
+            (Some(Queued), C::Claimed) => Running,
+            (Some(Running), C::Finished) => Done,
+            (Some(Running), C::Retried | C::Interrupted) => Queued,
+            (Some(Running), C::GaveUp) => Failed,
+            (Some(Queued | Running), C::Cancelled) => Cancelled,
             _ => return None,
         })
     }
 
-    /// Whether it is over, with or without a score.
+    /// Whether it is over: a job's end is final, a rejected checkpoint may be posted again.
     pub fn is_end(self) -> bool {
-        !matches!(self, Self::Held | Self::Queued | Self::Probing)
+        !matches!(self, Self::Seen | Self::Settling | Self::Queued | Self::Running)
     }
 
-    /// Whether it holds its slot in the due rule: scored, or on the way to a score.
+    /// Whether a probe job in it holds its slot in the due rule: scored, or on the way to a score.
     pub fn holds_slot(self) -> bool {
-        matches!(self, Self::Queued | Self::Probing | Self::Done)
-    }
-
-    /// The state of that word.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text)
-    }
-
-    /// The word in the database and in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Queued => "queued",
-            Self::Probing => "probing",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::Superseded => "superseded",
-            Self::Cancelled => "cancelled",
-        }
+        matches!(self, Self::Queued | Self::Running | Self::Done)
     }
 }
 
-impl CheckpointState {
-    /// All states, in the order of a life.
-    pub const ALL: [Self; 5] = [Self::Seen, Self::Settling, Self::Whole, Self::Rejected, Self::Vanished];
-
-    /// The state of that word.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text)
-    }
-
-    /// The word in the database and in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Settling => "settling",
-            Self::Whole => "whole",
-            Self::Rejected => "rejected",
-            Self::Vanished => "vanished",
-        }
+words! {
+    /// The one word that the API shows for a checkpoint or a point: its own state or, once whole, that of its latest
+    /// probe job, or why it has none.
+    pub enum Shown {
+        Seen = "seen",
+        Settling = "settling",
+        Rejected = "rejected",
+        Vanished = "vanished",
+        /// Whole, the newest of its run, and not due.
+        Held = "held",
+        /// Whole, and not due.
+        Skipped = "skipped",
+        Queued = "queued",
+        Probing = "probing",
+        Done = "done",
+        Failed = "failed",
+        Cancelled = "cancelled",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
-    const CHANGES: [Change; 9] = [
-        Change::Due,
-        Change::Passed,
-        Change::Claimed,
-        Change::Scored,
-        Change::Crashed { last: false },
-        Change::Crashed { last: true },
-        Change::Interrupted,
-        Change::Overtaken,
-        Change::Cancelled,
-    ];
+    use super::*;
 
     #[test]
     fn the_table() {
         let mut table = String::new();
-        for from in RequestState::ALL {
-            for change in CHANGES {
-                if let Some(to) = from.after(change) {
-                    table += &format!("{} --{change:?}--> {}\n", from.as_str(), to.as_str());
+        for from in std::iter::once(None).chain(State::ALL.iter().copied().map(Some)) {
+            for &change in Change::ALL {
+                if let Some(to) = State::after(from, change) {
+                    table += &format!("{} --{change}--> {to}\n", from.map_or("(new)", State::as_str));
                 }
             }
         }
         insta::assert_snapshot!(table, @r"
-        held --Due--> queued
-        held --Passed--> skipped
-        held --Cancelled--> cancelled
-        queued --Claimed--> probing
-        queued --Overtaken--> superseded
-        queued --Cancelled--> cancelled
-        probing --Scored--> done
-        probing --Crashed { last: false }--> queued
-        probing --Crashed { last: true }--> failed
-        probing --Interrupted--> queued
-        probing --Cancelled--> cancelled
+        (new) --announced--> seen
+        (new) --found--> settling
+        (new) --asked--> queued
+        seen --found--> settling
+        seen --refused--> rejected
+        seen --missed--> vanished
+        settling --left--> seen
+        settling --proven--> whole
+        settling --refused--> rejected
+        settling --missed--> vanished
+        rejected --found--> settling
+        queued --claimed--> running
+        queued --cancelled--> cancelled
+        running --finished--> done
+        running --retried--> queued
+        running --gave_up--> failed
+        running --interrupted--> queued
+        running --cancelled--> cancelled
         ");
     }
 
-    #[test]
-    fn ends_are_final() {
-        for state in RequestState::ALL.into_iter().filter(|s| s.is_end()) {
-            assert!(CHANGES.iter().all(|&c| state.after(c).is_none()), "{state:?}");
+    proptest! {
+        #[test]
+        fn a_checkpoint_never_becomes_a_job(changes in prop::collection::vec(0..Change::ALL.len(), 1..30)) {
+            let job = |s: State| matches!(s, State::Queued | State::Running | State::Done | State::Failed | State::Cancelled);
+            let (mut state, mut first) = (None, None);
+            for change in changes {
+                if let Some(next) = State::after(state, Change::ALL[change]) {
+                    prop_assert!(state.is_none_or(|s: State| !s.is_end() || s == State::Rejected), "an end is final");
+                    first = first.or(Some(job(next)));
+                    prop_assert_eq!(Some(job(next)), first);
+                    state = Some(next);
+                }
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{domain::Epoch, store::Identity};
+use crate::domain::{Epoch, Identity};
 
 /// How deep below a watched directory files are looked for.
 const MAX_DEPTH: usize = 8;
@@ -16,8 +16,6 @@ const MAX_DEPTH: usize = 8;
 pub struct Found {
     /// Absolute, after symlinks.
     pub path: PathBuf,
-    /// The folder it was found in, relative to the watched directory; empty at its top.
-    pub folder: PathBuf,
     pub identity: Identity,
 }
 
@@ -32,46 +30,59 @@ pub fn is_checkpoint_name(path: &Path) -> bool {
 
 /// What tells this version of a file from another.
 pub fn identity_of(path: &Path) -> io::Result<Identity> {
-    let meta = fs::metadata(path)?;
-    if !meta.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
-    }
-    // Device and inode numbers use all 64 bits on some file systems; only equality matters.
-    Ok(Identity {
-        device: meta.dev().cast_signed(),
-        inode: meta.ino().cast_signed(),
-        size: meta.size().cast_signed(),
-        mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
-        ctime_ns: meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec()),
+    identity(&fs::metadata(path)?).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file"))
+}
+
+/// `None`: not a file.
+fn identity(meta: &fs::Metadata) -> Option<Identity> {
+    let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+    meta.is_file().then(|| Identity {
+        device: meta.dev(),
+        inode: meta.ino(),
+        size: meta.size(),
+        mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
+        ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
     })
+}
+
+/// A path as text, by which it is kept; one that is not UTF-8 is written with `\xNN`, and cannot be read back.
+pub fn text_of(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        None => path.as_os_str().as_encoded_bytes().escape_ascii().to_string(),
+    }
 }
 
 /// All checkpoint files below `dir`, in the order of the training as far as names and times tell it; a file that
 /// several links lead to is listed once. What cannot be read now (a dangling link, a folder just removed) is left out.
 pub fn list(dir: &Path) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    let mut open = vec![(dir.to_path_buf(), PathBuf::new(), 0)];
-    while let Some((folder, relative, depth)) = open.pop() {
+    let mut open = vec![(dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf()), 0)];
+    while let Some((folder, depth)) = open.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
                 if depth < MAX_DEPTH {
-                    open.push((entry.path(), relative.join(entry.file_name()), depth + 1));
+                    open.push((entry.path(), depth + 1));
                 }
                 continue;
             }
-            let path = entry.path();
-            if !is_checkpoint_name(&path) {
+            if !is_checkpoint_name(Path::new(&entry.file_name())) {
                 continue;
             }
-            let (Ok(path), Ok(identity)) = (path.canonicalize(), identity_of(&path)) else { continue };
-            found.push(Found { path, folder: relative.clone(), identity });
+            // Of a plain file one look relative to its open folder is enough; only links are followed by their path.
+            let path = entry.path();
+            let seen = if kind.is_symlink() {
+                path.canonicalize().and_then(|path| Ok((identity_of(&path)?, path)))
+            } else {
+                entry.metadata().and_then(|meta| Ok((identity(&meta).ok_or(io::ErrorKind::InvalidInput)?, path)))
+            };
+            found.extend(seen.into_iter().map(|(identity, path)| Found { path, identity }));
         }
     }
-    found.sort_by_cached_key(|f| (training_order(&f.path, f.identity.mtime_ns), f.folder.components().count()));
-    let mut seen = std::collections::HashSet::new();
-    found.retain(|f| seen.insert(f.path.clone()));
+    found.sort_by_cached_key(|f| training_order(&f.path, f.identity.mtime_ns));
+    found.dedup_by(|a, b| a.path == b.path);
     found
 }
 
@@ -106,6 +117,15 @@ mod tests {
         let found = list(dir.path());
         let names: Vec<_> = found.iter().map(|f| f.path.file_name().unwrap().to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["epoch=2.ckpt", "mae_epoch-09_x.ckpt", "mae_epoch-10_x.ckpt"]);
-        assert_eq!(found[0].folder, Path::new("runA"));
+        assert!(found[0].path.ends_with("runA/epoch=2.ckpt") && found[0].identity.size == 17);
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_are_kept_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let text = |bytes: &[u8]| text_of(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+        assert_eq!(text("\u{e9}.ckpt".as_bytes()), "\u{e9}.ckpt");
+        assert_eq!(text(b"a\xff.ckpt"), r"a\xff.ckpt");
+        assert_ne!(text(b"a\xff.ckpt"), text(b"a\xfe.ckpt"));
     }
 }

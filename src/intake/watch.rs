@@ -6,6 +6,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::files::is_checkpoint_name;
 use crate::{
     config::Watch,
     error::{Error, Result},
@@ -24,8 +25,7 @@ impl Watcher {
             return Ok(Self { inner: None, pending: Vec::new() });
         }
         let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reads of ours make access events; they are no news.
-            if event.is_ok_and(|e| !e.kind.is_access() || is_close_after_write(&e)) {
+            if event.is_ok_and(|event| is_news(&event)) {
                 wake.notify_one();
             }
         });
@@ -59,7 +59,33 @@ impl Watcher {
     }
 }
 
-fn is_close_after_write(event: &notify::Event) -> bool {
+/// Whether an event is about a checkpoint or a folder. A log that grows beside the checkpoints is no news, and neither
+/// are our own reads.
+fn is_news(event: &notify::Event) -> bool {
     use notify::event::{AccessKind, AccessMode, EventKind};
-    matches!(event.kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
+    let read = event.kind.is_access() && !matches!(event.kind, EventKind::Access(AccessKind::Close(AccessMode::Write)));
+    let folder = |path: &PathBuf| !matches!(event.kind, EventKind::Modify(_) | EventKind::Access(_)) && path.is_dir();
+    !read && (event.need_rescan() || event.paths.iter().any(|path| is_checkpoint_name(path) || folder(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::{
+        Event,
+        event::{AccessKind, AccessMode, CreateKind, DataChange, EventKind, ModifyKind},
+    };
+
+    use super::*;
+
+    #[test]
+    fn only_checkpoints_and_folders_are_news() {
+        let dir = tempfile::tempdir().unwrap();
+        let news = |kind: EventKind, path: &str| is_news(&Event::new(kind).add_path(dir.path().join(path)));
+        let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        assert!(news(written, "epoch=1.ckpt") && news(EventKind::Create(CreateKind::File), "epoch=1.ckpt"));
+        assert!(!news(written, "train.log") && !news(EventKind::Create(CreateKind::File), "train.log"));
+        assert!(news(EventKind::Create(CreateKind::Folder), ""), "checkpoints may already lie in a new folder");
+        assert!(news(EventKind::Access(AccessKind::Close(AccessMode::Write)), "epoch=1.ckpt"));
+        assert!(!news(EventKind::Access(AccessKind::Open(AccessMode::Read)), "epoch=1.ckpt"));
+    }
 }

@@ -2,20 +2,22 @@
 
 use candle_core::Device;
 
-use crate::config::Size;
+use super::gpu;
+use crate::{
+    config::Size,
+    domain::{Fault, Reason},
+};
 
 /// A device asked for that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The word is unknown.
-    #[error("`{0}` is not a device; hint: `auto`, `cpu`, `cuda:0` or `metal`")]
+    #[error("`{0}` is not a device")]
     Unknown(String),
     /// This binary was built without it.
-    #[error(
-        "device `{device}` is not in this build; hint: build with `--features {feature}`, or set `device = \"cpu\"`"
-    )]
-    NotBuilt { device: String, feature: &'static str },
-    /// The driver refuses.
+    #[error("device `{device}` is not in this build")]
+    NotBuilt { device: String },
+    /// The driver refuses, or its memory is in use.
     #[error("device `{device}` cannot be used: {message}")]
     Unavailable { device: String, message: String },
     /// Threads cannot be started.
@@ -24,26 +26,43 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// The class-word.
-    pub fn reason(&self) -> &'static str {
+    /// The reason code.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Unknown(_) | Self::NotBuilt { .. } => "device",
-            Self::Unavailable { .. } => "device-unavailable",
-            Self::Threads { .. } => "threads",
+            Self::Unknown(_) | Self::NotBuilt { .. } => Reason::Device,
+            Self::Unavailable { .. } => Reason::DeviceUnavailable,
+            Self::Threads { .. } => Reason::Threads,
+        }
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Unknown(_) => Some("`auto`, `cpu`, `cuda:0` or `metal`"),
+            Self::NotBuilt { .. } => Some("build with `--features cuda` or `metal`, or set `device = \"cpu\"`"),
+            Self::Unavailable { .. } | Self::Threads { .. } => None,
+        }
+    }
+
+    /// A device is configured for all probes: that it cannot be had is no checkpoint's fault.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unknown(_) | Self::NotBuilt { .. } | Self::Unavailable { .. } => Fault::Surroundings,
+            Self::Threads { .. } => Fault::Passing,
         }
     }
 }
 
 /// What a device is chosen by.
 #[derive(Clone, Debug)]
-pub struct Wish<'a> {
-    /// `auto`, `cpu`, `cuda:N`, `metal`.
+pub struct DeviceRequest<'a> {
+    /// `auto`, `cpu`, `cuda:N` as CUDA counts them, `metal`.
     pub device: &'a str,
     /// Beside a trainer: `auto` takes a GPU only when no other process computes on it.
     pub serve: bool,
     /// `auto` under `serve` may share a GPU.
     pub share_gpu: bool,
-    /// The GPU memory that must be free.
+    /// A GPU is taken only when this much of its memory is free.
     pub gpu_memory: Size,
 }
 
@@ -63,11 +82,11 @@ impl Chosen {
 }
 
 /// Chooses a device; anything but `auto` is taken at its word or refused.
-pub fn choose(wish: &Wish) -> Result<Chosen, DeviceError> {
+pub fn choose(request: &DeviceRequest) -> Result<Chosen, DeviceError> {
     let asked = |device, name: &str| Chosen { device, name: name.to_owned(), reason: "asked for".into() };
-    match wish.device {
+    match request.device {
         "cpu" => Ok(Chosen::cpu("asked for")),
-        "auto" => Ok(automatic(wish)),
+        "auto" => Ok(automatic(request)),
         "metal" => metal().map(|device| asked(device, "metal")),
         name => {
             let number = match name {
@@ -75,6 +94,11 @@ pub fn choose(wish: &Wish) -> Result<Chosen, DeviceError> {
                 _ => name.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
             };
             let number = number.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;
+            // Where NVML cannot be asked, the driver's word is enough.
+            if let Ok(gpus) = gpu::look() {
+                let unavailable = |message| DeviceError::Unavailable { device: name.to_owned(), message };
+                gpus.check_room(number, request.gpu_memory).map_err(unavailable)?;
+            }
             cuda(number).map(|device| asked(device, &format!("cuda:{number}")))
         }
     }
@@ -88,7 +112,7 @@ fn cuda(number: usize) -> Result<Device, DeviceError> {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(number: usize) -> Result<Device, DeviceError> {
-    Err(DeviceError::NotBuilt { device: format!("cuda:{number}"), feature: "cuda" })
+    Err(DeviceError::NotBuilt { device: format!("cuda:{number}") })
 }
 
 #[cfg(feature = "metal")]
@@ -98,57 +122,19 @@ fn metal() -> Result<Device, DeviceError> {
 
 #[cfg(not(feature = "metal"))]
 fn metal() -> Result<Device, DeviceError> {
-    Err(DeviceError::NotBuilt { device: "metal".into(), feature: "metal" })
+    Err(DeviceError::NotBuilt { device: "metal".into() })
 }
 
 /// The first GPU that may be taken, else the CPU with the reason.
-#[cfg(feature = "cuda")]
-fn automatic(wish: &Wish) -> Chosen {
-    let why_not = match gpu_that_is_free(wish) {
-        Ok(number) => match cuda(number) {
-            Ok(device) => {
-                let reason = format!("GPU {number} is free").to_owned();
-                return Chosen { device, name: format!("cuda:{number}"), reason };
-            }
-            Err(error) => error.to_string(),
-        },
-        Err(reason) => reason,
-    };
-    Chosen::cpu(why_not)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn automatic(_wish: &Wish) -> Chosen {
-    match metal() {
-        Ok(device) => Chosen { device, name: "metal".into(), reason: "the only GPU".into() },
-        Err(_) => Chosen::cpu("built without CUDA and Metal"),
+fn automatic(request: &DeviceRequest) -> Chosen {
+    if let Ok(device) = metal() {
+        return Chosen { device, name: "metal".into(), reason: "the only GPU".into() };
     }
-}
-
-/// Asks NVML: enough free memory, and under `serve` no other process that computes unless it may be shared.
-#[cfg(feature = "cuda")]
-fn gpu_that_is_free(wish: &Wish) -> Result<usize, String> {
-    let nvml = nvml_wrapper::Nvml::init().map_err(|e| format!("NVML cannot be opened: {e}"))?;
-    let count = nvml.device_count().map_err(|e| format!("NVML lists no GPU: {e}"))?;
-    let mut reasons = Vec::new();
-    for number in 0..count {
-        let look = || -> Result<Option<String>, nvml_wrapper::error::NvmlError> {
-            let gpu = nvml.device_by_index(number)?;
-            let own = std::process::id();
-            let others = gpu.running_compute_processes()?.iter().filter(|p| p.pid != own).count();
-            if wish.serve && !wish.share_gpu && others > 0 {
-                return Ok(Some(format!("{others} other processes compute on GPU {number}")));
-            }
-            let free = gpu.memory_info()?.free;
-            Ok((free < wish.gpu_memory.0).then(|| format!("GPU {number} has only {} MB free", free / 1_000_000)))
-        };
-        match look() {
-            Ok(None) => return Ok(number as usize),
-            Ok(Some(reason)) => reasons.push(reason),
-            Err(error) => reasons.push(format!("GPU {number}: {error}")),
-        }
-    }
-    Err(if reasons.is_empty() { "there is no GPU".into() } else { reasons.join("; ") })
+    let picked = gpu::look().and_then(|gpus| gpus.pick(request)).and_then(|(number, reason)| {
+        let device = cuda(number).map_err(|error| error.to_string())?;
+        Ok(Chosen { device, name: format!("cuda:{number}"), reason })
+    });
+    picked.unwrap_or_else(Chosen::cpu)
 }
 
 /// Threads to use: as asked; 0 is all cores, under `serve` a quarter of them, at least one.
@@ -172,23 +158,23 @@ pub fn pool(threads: usize) -> Result<rayon::ThreadPool, DeviceError> {
 mod tests {
     use super::*;
 
-    fn wish(device: &str) -> Wish<'_> {
-        Wish { device, serve: false, share_gpu: false, gpu_memory: Size(1) }
+    fn request(device: &str) -> DeviceRequest<'_> {
+        DeviceRequest { device, serve: false, share_gpu: false, gpu_memory: Size(1) }
     }
 
     #[test]
     fn words() {
-        assert_eq!(choose(&wish("cpu")).unwrap().name, "cpu");
-        assert!(matches!(choose(&wish("gpu")), Err(DeviceError::Unknown(_))));
-        assert!(matches!(choose(&wish("cuda:x")), Err(DeviceError::Unknown(_))));
-        assert!(!choose(&wish("auto")).unwrap().reason.is_empty());
+        assert_eq!(choose(&request("cpu")).unwrap().name, "cpu");
+        assert!(matches!(choose(&request("gpu")), Err(DeviceError::Unknown(_))));
+        assert!(matches!(choose(&request("cuda:x")), Err(DeviceError::Unknown(_))));
+        assert!(!choose(&request("auto")).unwrap().reason.is_empty());
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_gpu_that_is_not_built_in_is_refused() {
-        let error = choose(&wish("cuda:0")).unwrap_err();
-        assert!(error.to_string().contains("--features cuda"), "{error}");
+        let error = choose(&request("cuda:0")).unwrap_err();
+        assert!(error.hint().unwrap().contains("--features cuda"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Why a probe fails, with a class-word for the store.
+//! Why a probe fails: a reason code, what to do, and whether to try again.
 
 use std::path::PathBuf;
 
 use super::{checkpoint::CheckpointError, chips::ChipError, device::DeviceError, encoder::EncoderError};
-use crate::domain::Digest;
+use crate::domain::{Digest, Failure, Fault, Reason};
 
 /// Why a probe or an embedding ends without a result.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +18,7 @@ pub enum ProbeError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The data set is another than the one the request was made for.
-    #[error(
-        "the data set changed: its digest is {found}, not {expected}; hint: let `serve` scan it again by a restart"
-    )]
+    #[error("the data set changed: its digest is {found}, not {expected}")]
     DatasetChanged { expected: Digest, found: Digest },
     /// What was given does not fit the encoder.
     #[error("{0}")]
@@ -43,28 +41,48 @@ impl ProbeError {
         move |source| Self::Io { path, source }
     }
 
-    /// The class-word: of a checkpoint or a data set its own, else of the kind of failure.
-    pub fn reason(&self) -> &'static str {
+    /// The reason code: of a checkpoint or a data set its own, else of the kind of failure.
+    pub fn reason(&self) -> Reason {
         match self {
             Self::Checkpoint(e) => e.reason,
             Self::Chips(e) => e.reason,
             Self::Device(e) => e.reason(),
-            Self::DatasetChanged { .. } => "dataset-changed",
-            Self::Input(_) => "input",
-            Self::NotFinite(_) => "not-finite",
-            Self::Io { .. } => "io",
-            Self::Tensor(e) if out_of_memory(e) => "out-of-memory",
-            Self::Tensor(_) => "computation",
+            Self::DatasetChanged { .. } => Reason::DatasetChanged,
+            Self::Input(_) => Reason::Input,
+            Self::NotFinite(_) => Reason::NotFinite,
+            Self::Io { .. } => Reason::Io,
+            Self::Tensor(e) if out_of_memory(e) => Reason::OutOfMemory,
+            Self::Tensor(_) => Reason::Computation,
         }
     }
 
-    /// Whether the same probe may succeed later: memory, disk and devices come back, wrong input does not.
-    pub fn may_pass(&self) -> bool {
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Checkpoint(e) => e.retry,
-            Self::Device(_) | Self::Io { .. } | Self::Tensor(_) => true,
-            Self::Chips(_) | Self::DatasetChanged { .. } | Self::Input(_) | Self::NotFinite(_) => false,
+            Self::Checkpoint(e) => e.hint.as_deref(),
+            Self::Chips(e) => e.hint.as_deref(),
+            Self::Device(e) => e.hint(),
+            _ => None,
         }
+    }
+
+    /// Whether the same probe may succeed later: memory comes back, and so do disks, devices and data sets; a wrong
+    /// checkpoint stays wrong. The data set is the same for every probe: what is wrong with it is no checkpoint's fault.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Checkpoint(e) => e.fault,
+            Self::Device(e) => e.fault(),
+            Self::Chips(_) | Self::DatasetChanged { .. } | Self::Io { .. } => Fault::Surroundings,
+            Self::Tensor(_) => Fault::Passing,
+            Self::Input(_) | Self::NotFinite(_) => Fault::Final,
+        }
+    }
+}
+
+impl From<ProbeError> for Failure {
+    fn from(error: ProbeError) -> Self {
+        let (reason, fault) = (error.reason(), error.fault());
+        Self { reason, message: error.to_string(), hint: error.hint().map(str::to_owned), fault }
     }
 }
 
@@ -80,5 +98,26 @@ impl From<EncoderError> for ProbeError {
             EncoderError::Tensor(e) => Self::Tensor(e),
             EncoderError::Input(text) => Self::Input(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_around_a_checkpoint_does_not_fail_it() {
+        let gone = ChipError::new(Reason::NoData, "`floods` is not a folder").with_hint("mount it");
+        let failure = Failure::from(ProbeError::from(gone));
+        assert_eq!((failure.reason, failure.fault), (Reason::NoData, Fault::Surroundings));
+        assert_eq!(failure.text(), "`floods` is not a folder; hint: mount it");
+        let split = ChipError::new(Reason::Split, "one event");
+        assert_eq!(split.fault(), Fault::Final, "of a scan");
+        assert_eq!(ProbeError::from(split).fault(), Fault::Surroundings, "of a probe");
+        let device = DeviceError::Unavailable { device: "cuda:0".into(), message: "it is lost".into() };
+        assert_eq!(ProbeError::from(device).fault(), Fault::Surroundings);
+        let memory = ProbeError::from(candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".into()));
+        assert_eq!((memory.reason(), memory.fault()), (Reason::OutOfMemory, Fault::Passing));
+        assert_eq!(ProbeError::NotFinite("a loss".into()).fault(), Fault::Final);
     }
 }

@@ -10,6 +10,7 @@ pub mod embed; // chips through the encoder, each once
 pub mod encoder; // clay v0: keys, patches, positions, transformer
 mod error;
 mod fits; // folds x seeds, side by side
+pub mod gpu; // which GPU may be taken: NVML and CUDA, matched by UUID
 pub mod head; // conv decoder, its fitting
 mod pictures; // predictions as PNG
 mod run; // one probe from request to report

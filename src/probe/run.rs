@@ -1,14 +1,15 @@
 //! One probe, from a checkpoint and a data set to its report.
 
-use std::{path::Path, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ProbeError,
     checkpoint::{self, Checkpoint},
     chips::{ChipError, Dataset, Fold},
-    device::{self, Wish},
+    device::{self, DeviceRequest},
     dump, embed,
     encoder::Encoder,
     fits::{Done, fit_all},
@@ -18,61 +19,64 @@ use super::{
 use crate::{
     config::{self, Size},
     domain::{
-        ChipScore, CurvePoint, Digest, Epoch, Fit, ProbeReport, Progress, RunName, Seconds, Seed, Side, Stage, Versions,
+        ChipScore, CurvePoint, Digest, Epoch, Fit, ProbeReport, Progress, Reason, RunName, Seconds, Seed, Side, Stage,
+        Versions,
     },
 };
 
-/// What to probe, and how.
-#[derive(Clone, Debug)]
-pub struct ProbeRequest<'a> {
+/// What to probe, and how; the command line fills one in, and the service sends one to its worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeRequest {
     /// A checkpoint or a pinned encoder.
-    pub checkpoint: &'a Path,
+    pub checkpoint: PathBuf,
     /// The path for the report, where it is another (the trainer's file behind a pin).
-    pub shown_path: Option<&'a Path>,
+    pub shown_path: Option<PathBuf>,
     pub run: RunName,
     /// As known from elsewhere; else the file's own, else (the epoch) from its name.
     pub epoch: Option<Epoch>,
     pub global_step: Option<u64>,
-    pub settings: &'a config::Probe,
+    pub settings: config::Probe,
     /// `auto`, `cpu`, `cuda:N`, `metal`.
-    pub device: &'a str,
-    /// 0: all cores, under `serve` a quarter.
-    pub threads: usize,
-    /// Beside a trainer: leave it the GPU and most cores.
+    pub device: String,
+    /// Beside a trainer: leave it the GPU that it computes on.
     pub serve: bool,
     pub share_gpu: bool,
     pub gpu_memory: Size,
-    /// Where decoded chips are kept when the settings do not say.
-    pub default_cache: &'a Path,
+    /// The folder where decoded chips are kept.
+    pub cache: PathBuf,
     /// Write what the fits were made of into this folder.
-    pub dump: Option<&'a Path>,
+    pub dump: Option<PathBuf>,
     /// Write `<pictures>/<event>/<stem>.prediction.png`.
-    pub pictures: Option<&'a Path>,
+    pub pictures: Option<PathBuf>,
     /// Another data set than this is an error.
     pub expected_dataset: Option<Digest>,
 }
 
-/// Probes: reads the weights, encodes each chip once, fits folds x seeds, scores.
+/// Probes: reads the weights, encodes each chip once, fits folds x seeds, scores; computes with `threads` threads, at
+/// least 1.
 ///
 /// Same inputs and seeds give the same report, bit for bit, on the same CPU, whatever the number of threads; only
 /// `seconds`, the data set's `decoded` and the versions' `threads` differ.
-pub fn probe(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Result<ProbeReport, ProbeError> {
-    let ProbeRequest { settings, .. } = *request;
+pub fn probe(
+    request: &ProbeRequest,
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ProbeReport, ProbeError> {
+    let settings = &request.settings;
     let mut seconds = Seconds::default();
     let mut clock = Instant::now();
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
 
     progress(Progress { stage: Stage::Load, done: 0, total: 2 });
-    let chosen = device::choose(&Wish {
-        device: request.device,
+    let chosen = device::choose(&DeviceRequest {
+        device: &request.device,
         serve: request.serve,
         share_gpu: request.share_gpu,
         gpu_memory: request.gpu_memory,
     })?;
-    let threads = device::threads(request.threads, request.serve);
     let pool = device::pool(threads)?;
     let options = checkpoint::Options { opaque_globals: settings.opaque_globals.clone() };
-    let mut file = Checkpoint::open(request.checkpoint, &options)?;
+    let mut file = Checkpoint::open(&request.checkpoint, &options)?;
     let weights_digest = file.weights_digest()?;
     let shape = file.encoder().clone();
     let encoder = Encoder::load(&shape, &mut file, &chosen.device)?;
@@ -95,18 +99,19 @@ pub fn probe(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Resu
     seconds.fit = lap();
 
     progress(Progress { stage: Stage::Score, done: 0, total: 1 });
-    if let Some(dir) = request.dump {
+    if let Some(dir) = &request.dump {
         dump::write_dump(dir, &dataset, &examples, &fits)?;
     }
-    if let Some(dir) = request.pictures {
+    if let Some(dir) = &request.pictures {
         super::pictures::draw(dir, &dataset, &fits, settings.threshold as f32)?;
     }
     let protocol = settings.protocol();
     let mut report = ProbeReport {
+        schema: ProbeReport::SCHEMA,
         run: request.run.clone(),
         epoch,
         global_step,
-        path: request.shown_path.unwrap_or(request.checkpoint).display().to_string(),
+        path: request.shown_path.as_ref().unwrap_or(&request.checkpoint).display().to_string(),
         weights_digest,
         encoder: shape,
         dataset: dataset.summary().clone(),
@@ -129,7 +134,7 @@ pub fn probe(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Resu
 
 /// The data set, which must be the expected one and have folds with chips on both sides.
 fn open_dataset(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, ProbeError> {
-    let dataset = Dataset::open(request.settings, request.default_cache, progress)?;
+    let dataset = Dataset::open(&request.settings, &request.cache, progress)?;
     let found = dataset.summary().digest;
     if let Some(expected) = request.expected_dataset.filter(|&expected| expected != found) {
         return Err(ProbeError::DatasetChanged { expected, found });
@@ -137,13 +142,12 @@ fn open_dataset(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> R
     let empty = |fold: &&Fold| fold.train.is_empty() || fold.val.is_empty();
     if dataset.folds().is_empty() || dataset.folds().iter().find(empty).is_some() {
         let message = format!(
-            "`{}`: its {} chips of {} events cannot be split into training and validation; hint: add chips or set \
-             `probe.split`",
+            "`{}`: its {} chips of {} events cannot be split into training and validation",
             request.settings.data.display(),
             dataset.chips().len(),
             dataset.summary().events.len()
         );
-        return Err(ChipError { reason: "no-split", message }.into());
+        return Err(ChipError::new(Reason::NoSplit, message).with_hint("add chips or set `probe.split`").into());
     }
     Ok(dataset)
 }

@@ -1,65 +1,59 @@
 //! The due rule and the rule of attempts: pure functions.
 
 use crate::{
-    config::Due,
-    domain::{Epoch, RequestState},
-    store::AttemptTop,
+    config::{self, Due},
+    domain::{DueReason, Epoch, ValueSource},
+    store::{Slot, Top},
 };
 
-/// Why a checkpoint is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DueReason {
-    /// The first of its attempt.
-    First,
-    /// Far enough from every other probe of its attempt.
-    EveryN,
-    /// `(epoch + 1) % n == 0`.
-    Modulo,
-    /// The last of its run.
-    Last,
-    /// Somebody asked.
-    Forced,
-}
-
-impl DueReason {
-    /// The word in the database and in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::EveryN => "every_n",
-            Self::Modulo => "modulo",
-            Self::Last => "last",
-            Self::Forced => "forced",
-        }
-    }
-}
-
-/// Whether a new point of an attempt is due, given the attempt's requests.
+/// Whether a new point of an attempt is due, given the points of that attempt with a probe job.
 ///
-/// The first is always due. `at_least`: no request that is queued, probing or done lies less than `every_n` epochs
-/// before or after it. `modulo`: Lightning's `(epoch + 1) % n == 0`.
-pub fn is_due(rule: Due, every_n: u32, epoch: Epoch, slots: &[(Epoch, RequestState)]) -> Option<DueReason> {
-    if slots.is_empty() {
+/// The first of an attempt is always due. `at_least`: no point with a queued, running or done probe lies less than
+/// `every_n_epochs` before or after it; with `every_n_steps` the same over global steps. `modulo`: Lightning's
+/// `(epoch + 1) % n == 0`, over steps `global_step % n == 0`.
+pub fn is_due(rules: &config::Queue, epoch: Epoch, global_step: i64, first: bool, slots: &[Slot]) -> Option<DueReason> {
+    if first {
         return Some(DueReason::First);
     }
-    match rule {
+    let by_steps = rules.every_n_steps > 0;
+    let n = if by_steps { rules.every_n_steps } else { u64::from(rules.every_n_epochs) };
+    match rules.due {
         Due::AtLeast => {
-            let far =
-                |(other, state): &(Epoch, RequestState)| !state.holds_slot() || other.0.abs_diff(epoch.0) >= every_n;
+            let apart = |slot: &Slot| match by_steps {
+                true => slot.global_step.abs_diff(global_step),
+                false => u64::from(slot.epoch.0.abs_diff(epoch.0)),
+            };
+            let far = |slot: &Slot| !slot.state.holds_slot() || apart(slot) >= n;
             slots.iter().all(far).then_some(DueReason::EveryN)
         }
-        Due::Modulo => (u64::from(epoch.0) + 1).is_multiple_of(u64::from(every_n)).then_some(DueReason::Modulo),
+        Due::Modulo => {
+            let count = if by_steps { global_step.unsigned_abs() } else { u64::from(epoch.0) + 1 };
+            count.is_multiple_of(n).then_some(DueReason::Modulo)
+        }
     }
 }
 
-/// The attempt of a new point, whose step holds other weights in the newest attempt or is not known there.
-///
-/// It rises when the newest attempt already holds the step (`taken`), or when a lower step appears whose file was
-/// made and first seen after those of the highest step.
-pub fn attempt_of(top: Option<&AttemptTop>, step: u64, taken: bool, mtime_ns: i64, seen_at: &str) -> i64 {
+/// A new point, as the rule of attempts sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    pub epoch: Epoch,
+    /// `None`: none was told.
+    pub global_step: Option<i64>,
+    pub written_ns: i64,
+    /// When the scan that found it began.
+    pub batch: &'a str,
+}
+
+/// The attempt of a new point: the newest one (`top` is its highest step), or the next. It rises where the newest
+/// attempt holds other weights at that step (`taken`), or where a lower step was written and found after the highest
+/// one; so never for older files that are found late, or in the same scan.
+pub fn attempt_of(top: Option<&Top>, new: Candidate, taken: bool) -> u32 {
     let Some(top) = top else { return 0 };
-    let lower = i64::try_from(step).unwrap_or(i64::MAX) < top.global_step;
-    let later = mtime_ns > top.mtime_ns && seen_at > top.seen_at.as_str();
+    let lower = match new.global_step {
+        Some(step) if top.step_source != ValueSource::Epoch => step < top.global_step,
+        _ => new.epoch < top.epoch,
+    };
+    let later = new.written_ns > top.written_ns && new.batch > top.batch.as_str();
     if taken || (lower && later) { top.attempt + 1 } else { top.attempt }
 }
 
@@ -68,54 +62,102 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::{PointId, State};
 
-    fn due(rule: Due, n: u32, epoch: u32, others: &[(u32, RequestState)]) -> Option<DueReason> {
-        let slots: Vec<_> = others.iter().map(|&(e, s)| (Epoch(e), s)).collect();
-        is_due(rule, n, Epoch(epoch), &slots)
+    fn rules(due: Due, every_n_epochs: u32, every_n_steps: u64) -> config::Queue {
+        let defaults = config::Config::load(None, &[]).unwrap().queue;
+        config::Queue { due, every_n_epochs, every_n_steps, ..defaults }
+    }
+
+    fn slot(epoch: u32, global_step: i64, state: State) -> Slot {
+        Slot { epoch: Epoch(epoch), global_step, state }
     }
 
     #[test]
     fn at_least() {
-        use RequestState::{Done, Failed, Held, Queued};
-        assert_eq!(due(Due::AtLeast, 5, 3, &[]), Some(DueReason::First));
-        assert_eq!(due(Due::AtLeast, 5, 4, &[(0, Done)]), None);
-        assert_eq!(due(Due::AtLeast, 5, 5, &[(0, Done)]), Some(DueReason::EveryN));
-        assert_eq!(due(Due::AtLeast, 5, 5, &[(0, Failed), (9, Queued)]), None);
-        assert_eq!(due(Due::AtLeast, 5, 5, &[(3, Held), (4, Failed)]), Some(DueReason::EveryN));
+        use State::{Done, Failed, Queued, Running};
+        let due = |epoch, others: &[(u32, State)]| {
+            let slots: Vec<_> = others.iter().map(|&(e, s)| slot(e, i64::from(e) * 10, s)).collect();
+            is_due(&rules(Due::AtLeast, 5, 0), Epoch(epoch), i64::from(epoch) * 10, false, &slots)
+        };
+        assert_eq!(is_due(&rules(Due::AtLeast, 5, 0), Epoch(3), 3, true, &[]), Some(DueReason::First));
+        assert_eq!(due(4, &[(0, Done)]), None);
+        assert_eq!(due(5, &[(0, Done)]), Some(DueReason::EveryN));
+        assert_eq!(due(5, &[(0, Failed), (9, Queued)]), None);
+        assert_eq!(due(5, &[(3, Failed), (4, State::Cancelled)]), Some(DueReason::EveryN));
+        assert_eq!(due(5, &[(1, Running)]), None);
     }
 
     #[test]
-    fn modulo() {
-        use RequestState::Done;
-        assert_eq!(due(Due::Modulo, 5, 4, &[(3, Done)]), Some(DueReason::Modulo));
-        assert_eq!(due(Due::Modulo, 5, 5, &[(0, Done)]), None);
-        assert_eq!(due(Due::Modulo, 1, u32::MAX, &[(0, Done)]), Some(DueReason::Modulo));
+    fn over_steps_and_by_the_clock() {
+        let slots = [slot(0, 100, State::Done)];
+        let by_steps = rules(Due::AtLeast, 5, 500);
+        assert_eq!(is_due(&by_steps, Epoch(0), 599, false, &slots), None);
+        assert_eq!(is_due(&by_steps, Epoch(0), 600, false, &slots), Some(DueReason::EveryN), "inside one epoch");
+        let modulo = rules(Due::Modulo, 5, 0);
+        assert_eq!(is_due(&modulo, Epoch(4), 7, false, &slots), Some(DueReason::Modulo));
+        assert_eq!(is_due(&modulo, Epoch(5), 10, false, &slots), None);
+        assert_eq!(is_due(&rules(Due::Modulo, 1, 0), Epoch(u32::MAX), 0, false, &[]), Some(DueReason::Modulo));
+        assert_eq!(is_due(&rules(Due::Modulo, 5, 50), Epoch(4), 100, false, &[]), Some(DueReason::Modulo));
     }
 
     #[test]
     fn attempts() {
-        let top = AttemptTop { attempt: 2, global_step: 100, mtime_ns: 50, seen_at: "2026-01-01T00:00:05.000Z".into() };
-        let later = "2026-01-01T00:00:09.000Z";
-        let earlier = "2026-01-01T00:00:01.000Z";
-        assert_eq!(attempt_of(None, 7, false, 0, later), 0);
-        assert_eq!(attempt_of(Some(&top), 200, false, 60, later), 2);
-        assert_eq!(attempt_of(Some(&top), 100, true, 60, later), 3);
-        assert_eq!(attempt_of(Some(&top), 40, false, 60, later), 3);
-        assert_eq!(attempt_of(Some(&top), 40, false, 40, later), 2, "an older file that was found late");
-        assert_eq!(attempt_of(Some(&top), 40, false, 60, earlier), 2);
+        let top = Top {
+            id: PointId(1),
+            attempt: 2,
+            epoch: Epoch(9),
+            global_step: 100,
+            step_source: ValueSource::File,
+            written_ns: 50,
+            batch: "2026-01-01T00:00:05.000Z".into(),
+            due_reason: None,
+        };
+        let (earlier, later) = ("2026-01-01T00:00:01.000Z", "2026-01-01T00:00:09.000Z");
+        let of = |step, epoch, taken, written_ns, batch| {
+            attempt_of(Some(&top), Candidate { epoch: Epoch(epoch), global_step: step, written_ns, batch }, taken)
+        };
+        assert_eq!(
+            attempt_of(None, Candidate { epoch: Epoch(0), global_step: None, written_ns: 0, batch: later }, false),
+            0
+        );
+        assert_eq!(of(Some(200), 12, false, 60, later), 2);
+        assert_eq!(of(Some(100), 9, true, 60, later), 3, "other weights at a step");
+        assert_eq!(of(Some(40), 4, false, 60, later), 3, "a lower step, written later");
+        assert_eq!(of(Some(40), 4, false, 40, later), 2, "an older file that was found late");
+        assert_eq!(of(Some(40), 4, false, 60, earlier), 2);
+        assert_eq!(of(Some(40), 4, false, 60, &top.batch), 2, "files of one scan come in any order");
+        assert_eq!(of(None, 10, false, 60, later), 2, "without a step the epochs are compared");
+        assert_eq!(of(None, 3, false, 60, later), 3);
     }
 
     proptest! {
+        /// Points of two attempts arrive in any order, two steps an epoch, and probes end in any way. Those that hold
+        /// their slot lie n apart within an attempt, and no slot is left empty that a failed probe gave back.
         #[test]
-        fn probes_that_the_rule_allows_lie_n_apart(n in 1u32..9, epochs in prop::collection::vec(0u32..60, 1..40)) {
-            let mut slots = Vec::new();
-            for epoch in epochs {
-                if is_due(Due::AtLeast, n, Epoch(epoch), &slots).is_some() {
-                    slots.push((Epoch(epoch), RequestState::Done));
+        fn probes_that_the_rule_allows_lie_n_apart(
+            n in 1u32..9,
+            arrivals in prop::collection::vec((0u32..2, 0u32..40, 0i64..2, 0usize..4), 1..60),
+        ) {
+            let rules = rules(Due::AtLeast, n, 0);
+            let ends = [State::Done, State::Queued, State::Failed, State::Cancelled];
+            let mut attempts: [Vec<Slot>; 2] = [Vec::new(), Vec::new()];
+            for (attempt, epoch, half, end) in arrivals {
+                let slots = &mut attempts[attempt as usize];
+                let step = i64::from(epoch) * 2 + half;
+                let first = slots.is_empty();
+                let due = is_due(&rules, Epoch(epoch), step, first, slots);
+                let near = slots.iter().any(|s| s.state.holds_slot() && s.epoch.0.abs_diff(epoch) < n);
+                prop_assert_eq!(due.is_some(), first || !near);
+                if due.is_some() {
+                    slots.push(slot(epoch, step, ends[end]));
                 }
             }
-            for (i, a) in slots.iter().enumerate() {
-                prop_assert!(slots[..i].iter().all(|b| a.0.0.abs_diff(b.0.0) >= n));
+            for slots in &attempts {
+                let held: Vec<_> = slots.iter().filter(|s| s.state.holds_slot()).collect();
+                for (i, a) in held.iter().enumerate() {
+                    prop_assert!(held[..i].iter().all(|b| a.epoch.0.abs_diff(b.epoch.0) >= n));
+                }
             }
         }
     }

@@ -1,63 +1,79 @@
-//! Which checkpoints are probed, and which is next: rules as pure functions, and the changes they cause in the store.
+//! Which checkpoints are probed, and which job is next: rules as pure functions, and the changes they cause in the store.
 
 mod due;
-mod lane;
+mod lifecycle;
 mod place;
+mod retry;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::Notify;
-use tracing::info;
+use tokio::sync::{Notify, futures::Notified};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config,
-    domain::{Digest, Protocol},
-    error::{Error, Result},
-    store::Store,
+    domain::{Digest, JobId},
+    store::{LineKey, Store},
 };
 
-pub use lane::Ended;
-pub use place::{Arrival, Placed};
+pub use lifecycle::{Claimed, Output, Verdict};
+pub use place::Arrival;
+pub use retry::backoff;
 
-/// The queue: the store, the rules, and the bell that wakes the workers; cheap to clone.
+/// The queue: the store, the rules, and what wakes those who wait for a change; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Queue {
     store: Store,
     rules: config::Queue,
-    protocol_digest: String,
-    /// Known once the data set is scanned.
-    dataset_digest: Arc<OnceLock<String>>,
-    bell: Arc<Notify>,
+    /// How long an unreadable checkpoint is tried again.
+    give_up: Duration,
+    protocol: Digest,
+    /// Known once the data set is scanned; a data set that changed is scanned again.
+    dataset: Arc<Mutex<Option<Digest>>>,
+    /// When the last listing began whose files are all noted; empty before the first.
+    listed: Arc<Mutex<String>>,
+    /// Stop signals of the jobs that run.
+    running: Arc<Mutex<HashMap<JobId, CancellationToken>>>,
+    changed: Arc<Notify>,
 }
 
 impl Queue {
-    /// A queue of requests under one protocol.
-    pub fn new(store: Store, rules: config::Queue, protocol: &Protocol) -> Self {
-        let protocol_digest = protocol.digest().to_string();
-        Self { store, rules, protocol_digest, dataset_digest: Arc::default(), bell: Arc::default() }
-    }
-
-    /// The data set is scanned: from here on checkpoints can be placed. What waited under another protocol or data
-    /// set, from before a change of the configuration, is probed as it is configured now.
-    pub async fn set_dataset(&self, digest: Digest) -> Result<()> {
-        let dataset = digest.to_string();
-        let moved = self.store.move_waiting(&self.protocol_digest, &dataset).await?;
-        if moved > 0 {
-            info!(requests = moved, "waiting requests are probed under the present protocol and data set");
+    /// A queue of jobs under one protocol.
+    pub fn new(store: Store, rules: config::Queue, give_up: Duration, protocol: Digest) -> Self {
+        Self {
+            store,
+            rules,
+            give_up,
+            protocol,
+            dataset: Arc::default(),
+            listed: Arc::default(),
+            running: Arc::default(),
+            changed: Arc::default(),
         }
-        self.dataset_digest.get_or_init(|| dataset);
-        Ok(())
     }
 
-    /// Rings when something was queued. Wait on it only after looking into the table with the wait already armed.
-    pub fn bell(&self) -> &Notify {
-        &self.bell
+    /// Resolves at the next change of the queue or of a checkpoint. Arm it (`enable`) before looking into the table, so
+    /// that nothing that happens meanwhile is missed.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
-    fn dataset(&self) -> Result<&str> {
-        let digest = self.dataset_digest.get().map(String::as_str);
-        digest.ok_or_else(|| {
-            Error::Conflict("the data set is still being scanned; try again when `/readyz` says ready".into())
-        })
+    /// Wakes all who wait for a change.
+    pub fn tell_change(&self) {
+        self.changed.notify_waiters();
     }
+
+    /// What probes are computed under now; `None` until the data set is scanned.
+    pub fn line(&self) -> Option<LineKey> {
+        (*locked(&self.dataset)).map(|dataset| LineKey { protocol: self.protocol, dataset })
+    }
+}
+
+/// A panic while the lock was held left whole values behind.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

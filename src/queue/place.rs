@@ -1,17 +1,23 @@
-//! Puts a proven checkpoint on its curve: run, attempt, point, and a request that is queued, held or skipped.
+//! Puts a proven checkpoint on its curve: run, attempt, point, and a probe job where it is due.
+
+use std::time::Duration;
 
 use sqlx::SqliteConnection;
 use tracing::info;
 
 use super::{
     Queue,
-    due::{DueReason, attempt_of, is_due},
+    due::{Candidate, attempt_of, is_due},
+    locked,
 };
 use crate::{
-    domain::{Change, Epoch, Pinned, RequestState, RunName, ValueSource},
+    domain::{DueReason, Epoch, Pinned, PointId, RunId, RunName, State, ValueSource},
     error::{Error, Result},
-    store::{FileRow, NewPoint, RequestRow, now},
+    store::{CheckpointRow, NewJob, NewPoint, now},
 };
+
+/// A file written so long after its run's end was told belongs to a run that goes on: asynchronous savers are late, too.
+const LATE: Duration = Duration::from_secs(600);
 
 /// Where a checkpoint belongs: the file's word, else the post's, else the name's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,178 +26,214 @@ pub struct Arrival {
     /// As posted.
     pub attempt: Option<u32>,
     pub epoch: (Epoch, ValueSource),
-    pub global_step: (u64, ValueSource),
-}
-
-/// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    pub point: i64,
-    /// The state of the point's latest request.
-    pub state: RequestState,
+    /// `None`: told nowhere.
+    pub global_step: Option<(i64, ValueSource)>,
 }
 
 impl Queue {
-    /// Places a whole checkpoint, in one transaction with the change of its own state.
-    pub async fn place(&self, checkpoint: &FileRow, pinned: &Pinned, arrival: &Arrival) -> Result<Placed> {
-        let at = now();
+    /// Places a whole checkpoint, in one transaction with the change of its own state. One that is no longer as it was
+    /// looked at (a post came) is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where the attempt that was posted holds other weights at that step.
+    pub async fn place(&self, row: &CheckpointRow, pinned: &Pinned, arrival: &Arrival) -> Result<()> {
         let mut tx = self.store.write().await?;
-        let db = &mut *tx;
-        let weights = pinned.weights_digest.to_string();
-        let run = self.store.touch_run(db, &arrival.run, &at).await?;
-        let known = self.store.points_at(db, run, arrival.global_step.0).await?;
-        let wanted = arrival.attempt.map(i64::from);
-        let same = known.iter().find(|p| p.weights_digest == weights && wanted.is_none_or(|a| a == p.attempt));
-        let point = match same {
+        let place = async {
+            let same = self.store.file(&mut tx, row.id).await?.is_some_and(|now| now == *row);
+            if same {
+                self.place_in(&mut tx, row, pinned, arrival).await?;
+            }
+            Ok(same)
+        };
+        let placed = place.await;
+        let placed = tx.end(placed).await?;
+        self.tell_change();
+        if placed {
+            let (epoch, step) = (arrival.epoch.0.0, arrival.global_step.map(|step| step.0));
+            info!(run = %arrival.run, epoch, global_step = step, path = row.path, "checkpoint is whole");
+        }
+        Ok(())
+    }
+
+    async fn place_in(
+        &self,
+        db: &mut SqliteConnection,
+        row: &CheckpointRow,
+        pinned: &Pinned,
+        arrival: &Arrival,
+    ) -> Result<()> {
+        let at = now();
+        let run = self.store.add_run(db, &arrival.run, &at).await?;
+        self.note_going_on(db, run, row).await?;
+        // Equal weights at an epoch are one point, with or without a step.
+        let known = self.store.points_with(db, run, arrival.epoch.0, pinned.weights_digest).await?;
+        let point = match known.iter().find(|p| arrival.attempt.is_none_or(|attempt| attempt == p.attempt)) {
             Some(point) => {
-                self.store.merge_context(db, point.id, &checkpoint.context).await?;
+                self.store.merge_context(db, point.id, &row.context).await?;
                 point.id
             }
+            None => self.add_point(db, run, row, pinned, arrival, &at).await?,
+        };
+        self.store.complete_checkpoint(db, row.id, pinned, point, run, &at).await?;
+        self.store.drop_empty_runs(db).await?;
+        if row.forced {
+            self.force(db, point).await?;
+        }
+        self.queue_last(db, run).await
+    }
+
+    async fn add_point(
+        &self,
+        db: &mut SqliteConnection,
+        run: RunId,
+        row: &CheckpointRow,
+        pinned: &Pinned,
+        arrival: &Arrival,
+        at: &str,
+    ) -> Result<PointId> {
+        let written_ns = row.identity.map_or(0, |identity| identity.mtime_ns);
+        let (epoch, told) = (arrival.epoch.0, arrival.global_step);
+        let top = self.store.top(db, run, None).await?;
+        let newest = arrival.attempt.or(top.as_ref().map(|top| top.attempt)).unwrap_or(0);
+        // A checkpoint without a step takes its epoch's number, or the next that no other epoch has.
+        let mut step = told.unwrap_or((i64::from(epoch.0), ValueSource::Epoch));
+        let mut there = self.store.point_at(db, run, newest, step.0).await?;
+        while told.is_none() && there.as_ref().is_some_and(|p| p.epoch != epoch) {
+            step.0 += 1;
+            there = self.store.point_at(db, run, newest, step.0).await?;
+        }
+        let taken = there.is_some();
+        let attempt = match arrival.attempt {
+            Some(attempt) if taken => return Err(contradiction(arrival, attempt, step.0)),
+            Some(attempt) => attempt,
             None => {
-                let top = self.store.attempt_top(db, run).await?;
-                let newest = wanted.or(top.as_ref().map(|t| t.attempt));
-                let taken = known.iter().any(|p| Some(p.attempt) == newest);
-                let number = match wanted {
-                    Some(number) if taken => return Err(contradiction(arrival, number)),
-                    Some(number) => number,
-                    None => {
-                        let mtime = checkpoint.mtime_ns.unwrap_or_default();
-                        attempt_of(top.as_ref(), arrival.global_step.0, taken, mtime, &checkpoint.created_at)
-                    }
-                };
-                let attempt_id = self.store.attempt_id(db, run, number, &at).await?;
-                let new = NewPoint {
-                    attempt_id,
-                    epoch: arrival.epoch.0,
-                    epoch_source: arrival.epoch.1,
-                    global_step: arrival.global_step.0,
-                    step_source: arrival.global_step.1,
-                    weights_digest: &weights,
-                    context: &checkpoint.context,
-                };
-                let point = self.store.add_point(db, &new, &at).await?;
-                let is_newest = top.is_none_or(|t| {
-                    (number, arrival.global_step.0) > (t.attempt, u64::try_from(t.global_step).unwrap_or_default())
-                });
-                self.first_request(db, run, attempt_id, point, arrival.epoch.0, is_newest, &at).await?;
-                point
+                let global_step = told.map(|told| told.0);
+                attempt_of(top.as_ref(), Candidate { epoch, global_step, written_ns, batch: &row.batch }, taken)
             }
         };
-        self.store.add_pin(db, pinned, &at).await?;
-        self.store.complete_checkpoint(db, checkpoint.id, pinned, point, &at).await?;
-        if checkpoint.force {
-            self.force(db, point, &at).await?;
-        }
-        let latest = self.store.latest_request(db, point).await?.map(|r| r.state()).transpose()?;
-        tx.commit().await?;
-        self.bell.notify_waiters();
-        let state = latest.ok_or_else(|| Error::Internal(format!("point {point} has no request")))?;
-        info!(
-            run = %arrival.run, epoch = arrival.epoch.0.0, global_step = arrival.global_step.0,
-            state = state.as_str(), path = %checkpoint.path, "checkpoint is whole"
-        );
-        Ok(Placed { point, state })
-    }
-
-    /// The request of a new point. What was held before is no longer the newest, if this one is.
-    #[expect(clippy::too_many_arguments, reason = "one row's facts, used once")]
-    async fn first_request(
-        &self,
-        db: &mut SqliteConnection,
-        run: i64,
-        attempt_id: i64,
-        point: i64,
-        epoch: Epoch,
-        is_newest: bool,
-        at: &str,
-    ) -> Result<()> {
-        let mut slots = Vec::new();
-        for row in self.store.slots(db, attempt_id).await? {
-            let state = RequestState::parse(&row.state)
-                .ok_or_else(|| Error::Internal(format!("unknown state `{}`", row.state)))?;
-            slots.push((Epoch(u32::try_from(row.epoch).unwrap_or(u32::MAX)), state));
-        }
-        let due = is_due(self.rules.due, self.rules.every_n_epochs, epoch, &slots);
-        if is_newest {
-            for held in self.store.held(db, run).await? {
-                self.store.change_request(db, &held, Change::Passed).await?;
-                self.store.note_end(db, held.id, Some("not-due"), None, at).await?;
-            }
-        }
-        let (state, reason) = match due {
-            Some(_) => (RequestState::Queued, None),
-            None if is_newest => (RequestState::Held, Some("not-due-yet")),
-            None => (RequestState::Skipped, Some("not-due")),
+        let first = self.store.top(db, run, Some(attempt)).await?.is_none();
+        let slots = self.store.slots(db, run, attempt).await?;
+        let due = is_due(&self.rules, epoch, step.0, first, &slots);
+        let new = NewPoint {
+            run,
+            attempt,
+            epoch: arrival.epoch,
+            global_step: step,
+            weights: pinned.weights_digest,
+            due,
+            written_ns,
+            batch: &row.batch,
+            context: &row.context,
         };
-        self.add(db, point, state, due, reason, at).await
-    }
-
-    async fn add(
-        &self,
-        db: &mut SqliteConnection,
-        point: i64,
-        state: RequestState,
-        due: Option<DueReason>,
-        reason: Option<&str>,
-        at: &str,
-    ) -> Result<()> {
-        let due = due.map(DueReason::as_str);
-        let dataset = self.dataset()?;
-        self.store.add_request(db, point, &self.protocol_digest, dataset, state, due, reason, at).await?;
-        Ok(())
-    }
-
-    /// Somebody asked for this point: a held request becomes due, an ended one without a score gets a successor.
-    /// What is queued, probing or done stays. Returns whether something was queued.
-    pub async fn force(&self, db: &mut SqliteConnection, point: i64, at: &str) -> Result<bool> {
-        let latest = self.store.latest_request(db, point).await?;
-        match latest.as_ref().map(RequestRow::state).transpose()? {
-            Some(RequestState::Held) => self.due(db, &latest, DueReason::Forced).await?,
-            Some(state) if state.holds_slot() => return Ok(false),
-            _ => self.add(db, point, RequestState::Queued, Some(DueReason::Forced), None, at).await?,
+        let point = self.store.add_point(db, &new, at).await?;
+        if due.is_some() {
+            self.store.add_job(db, NewJob::Probe(point), at).await?;
         }
-        self.bell.notify_waiters();
-        Ok(true)
+        Ok(point)
     }
 
-    async fn due(&self, db: &mut SqliteConnection, request: &Option<RequestRow>, why: DueReason) -> Result<()> {
-        if let Some(request) = request {
-            self.store.change_request(db, request, Change::Due).await?;
-            self.store.note_due(db, request.id, why.as_str()).await?;
+    /// Somebody asked for this point. What waits or runs stays, and so does what has a score under the present settings
+    /// and data (before these are scanned nobody knows: the job tells). Returns whether a job was queued.
+    pub async fn force(&self, db: &mut SqliteConnection, point: PointId) -> Result<bool> {
+        let latest = self.store.latest_probe(db, point).await?;
+        let enough = latest.is_some_and(|job| match job.state {
+            State::Queued | State::Running => true,
+            State::Done => {
+                let line = job.key.as_deref().and_then(|key| key.parse().ok());
+                self.line().is_some_and(|present| line == Some(present))
+            }
+            _ => false,
+        });
+        if !enough {
+            self.store.note_due(db, point, DueReason::Forced).await?;
+            self.store.add_job(db, NewJob::Probe(point), &now()).await?;
         }
-        Ok(())
+        Ok(!enough)
     }
 
-    /// The run is over: its newest checkpoint, if held, is due. Returns how many became due.
-    pub async fn finish_run(&self, run: i64) -> Result<usize> {
-        let at = now();
+    /// The run is over: its newest point is due, whenever that arrives, once what was saved before is found.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where no checkpoint of it was seen.
+    pub async fn finish_run(&self, name: &RunName) -> Result<()> {
         let mut tx = self.store.write().await?;
-        let held = self.store.held(&mut tx, run).await?;
-        for request in &held {
-            self.due(&mut tx, &Some(request.clone()), DueReason::Last).await?;
-        }
-        self.store.finish_run(&mut tx, run, &at).await?;
-        tx.commit().await?;
-        self.bell.notify_waiters();
-        Ok(held.len())
+        let finish = async {
+            let none = || Error::not_found(format!("there is no run `{name}`")).with_hint("`/runs` lists them");
+            let run = self.store.run_id(&mut tx, name).await?.ok_or_else(none)?;
+            match self.store.finished_at(&mut tx, run).await? {
+                None => self.store.set_finished(&mut tx, run, Some(&now())).await,
+                Some(_) => Ok(()),
+            }
+        };
+        let done = finish.await;
+        tx.end(done).await
     }
 
-    /// Finishes runs that were silent for longer than `idle_after`.
-    pub async fn finish_idle(&self) -> Result<()> {
+    /// All files that were there at `began` are noted: of runs that ended before, the last is known.
+    pub async fn note_listing(&self, began: &str) -> Result<()> {
+        let before = std::mem::replace(&mut *locked(&self.listed), began.to_owned());
+        let queue = async {
+            for run in self.store.finished_since(&before).await? {
+                let mut tx = self.store.write().await?;
+                let queued = self.queue_last(&mut tx, run).await;
+                tx.end(queued).await?;
+                self.tell_change();
+            }
+            Ok(())
+        };
+        let queued = queue.await;
+        if queued.is_err() {
+            *locked(&self.listed) = before;
+        }
+        queued
+    }
+
+    /// Probes the newest point of every run that was silent for longer than `idle_after`; the run may go on.
+    pub async fn queue_idle(&self) -> Result<()> {
         let Some(idle_after) = self.rules.idle_after.and_then(|d| chrono::Duration::from_std(d).ok()) else {
             return Ok(());
         };
-        for (run, name) in self.store.idle_runs(&crate::store::text_of(chrono::Utc::now() - idle_after)).await? {
-            let due = self.finish_run(run).await?;
-            info!(run = name, due, "no checkpoint for `queue.idle_after`: the run is over");
+        let before = crate::store::text_of(chrono::Utc::now() - idle_after);
+        for (run, name) in self.store.idle_runs(&before).await? {
+            info!(run = %name, "no checkpoint for `queue.idle_after`: its newest is probed");
+            let mut tx = self.store.write().await?;
+            let queued = self.queue_newest(&mut tx, run).await;
+            tx.end(queued).await?;
+            self.tell_change();
+        }
+        Ok(())
+    }
+
+    /// Of a run whose end was told: its newest point is due, once what was saved before is found and nothing is open.
+    pub async fn queue_last(&self, db: &mut SqliteConnection, run: RunId) -> Result<()> {
+        let Some(finished) = self.store.finished_at(db, run).await? else { return Ok(()) };
+        let listed = *locked(&self.listed) > finished;
+        if !listed || self.store.open_in_run(db, run).await? > 0 {
+            return Ok(());
+        }
+        self.queue_newest(db, run).await
+    }
+
+    async fn queue_newest(&self, db: &mut SqliteConnection, run: RunId) -> Result<()> {
+        if let Some(top) = self.store.top(db, run, None).await?.filter(|top| top.due_reason.is_none()) {
+            self.store.note_due(db, top.id, DueReason::Last).await?;
+            self.store.add_job(db, NewJob::Probe(top.id), &now()).await?;
+        }
+        Ok(())
+    }
+
+    /// A run whose end was told goes on when a file was written long after.
+    async fn note_going_on(&self, db: &mut SqliteConnection, run: RunId, row: &CheckpointRow) -> Result<()> {
+        let Some(finished) = self.store.finished_at(db, run).await? else { return Ok(()) };
+        let end = chrono::DateTime::parse_from_rfc3339(&finished).ok().and_then(|end| end.timestamp_nanos_opt());
+        let late = i64::try_from(LATE.as_nanos()).unwrap_or(i64::MAX);
+        if row.identity.zip(end).is_some_and(|(identity, end)| identity.mtime_ns > end.saturating_add(late)) {
+            self.store.set_finished(db, run, None).await?;
         }
         Ok(())
     }
 }
 
-fn contradiction(arrival: &Arrival, number: i64) -> Error {
-    Error::Conflict(format!(
-        "attempt {number} of run `{}` already holds other weights at step {}",
-        arrival.run, arrival.global_step.0
-    ))
+fn contradiction(arrival: &Arrival, attempt: u32, step: i64) -> Error {
+    Error::conflict(format!("attempt {attempt} of run `{}` already holds other weights at step {step}", arrival.run))
 }

@@ -1,80 +1,49 @@
-//! Checkpoint files: one row per path and version of its content.
+//! Checkpoints: one row per sighting of one content of a path.
 
-use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, SqliteConnection};
+use std::collections::HashMap;
 
-use super::{Store, to_json};
+use sqlx::{FromRow, SqliteConnection, types::Json};
+
+use super::{Store, journal};
 use crate::{
-    domain::{CheckpointState, Pinned, RunName},
-    error::{Error, Result},
+    domain::{
+        Change, CheckpointId, Context, Facts, Identity, Pinned, PointId, Reason, RunId, RunName, State, Subject, Via,
+    },
+    error::Result,
 };
 
-/// What tells one version of a file from another, without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct Identity {
-    pub device: i64,
-    pub inode: i64,
-    /// Bytes.
-    pub size: i64,
-    pub mtime_ns: i64,
-    pub ctime_ns: i64,
-}
-
-/// What was posted about a checkpoint; `None` where it was not said.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PostedFields {
-    pub run: Option<RunName>,
-    pub attempt: Option<u32>,
-    pub epoch: Option<u32>,
-    pub global_step: Option<u64>,
-}
-
-/// A row of `checkpoints`, the part that the service decides by.
-#[derive(Clone, Debug, FromRow)]
-pub struct FileRow {
-    pub id: i64,
+/// A row of `checkpoints`, the part that the service decides by, with its latest pin job.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct CheckpointRow {
+    pub id: CheckpointId,
+    pub run_id: RunId,
+    pub run: RunName,
     pub path: String,
-    pub via: String,
-    pub state: String,
-    pub reason: Option<String>,
-    pub message: Option<String>,
-    pub run: String,
-    pub posted: String,
-    pub force: bool,
-    pub context: String,
-    pub device: Option<i64>,
-    pub inode: Option<i64>,
-    pub size: Option<i64>,
-    pub mtime_ns: Option<i64>,
-    pub ctime_ns: Option<i64>,
+    pub via: Via,
+    pub state: State,
+    pub reason: Option<Reason>,
+    pub posted: Json<Facts>,
+    pub posted_identity: Option<Identity>,
+    pub forced: bool,
+    pub context: Json<Context>,
+    pub identity: Option<Identity>,
     pub changed_at: String,
-    pub tries: i64,
-    pub not_before: Option<String>,
-    pub weights_digest: Option<String>,
-    pub point_id: Option<i64>,
-    pub created_at: String,
+    pub batch: String,
+    pub point_id: Option<PointId>,
+    /// State of its latest pin job, and the content that is or was pinned by it.
+    pub pin_state: Option<State>,
+    pub pin_key: Option<Identity>,
+    /// Failed tries of it.
+    pub pin_tries: Option<u32>,
+    /// What it gave, once done.
+    pub pinned: Option<Json<Pinned>>,
 }
 
-impl FileRow {
-    /// The state as a word of the domain.
-    pub fn state(&self) -> Result<CheckpointState> {
-        CheckpointState::parse(&self.state).ok_or_else(|| Error::Internal(format!("unknown state `{}`", self.state)))
-    }
-
-    /// The file's identity when it was last looked at; `None` while it was not there.
-    pub fn identity(&self) -> Option<Identity> {
-        Some(Identity {
-            device: self.device?,
-            inode: self.inode?,
-            size: self.size?,
-            mtime_ns: self.mtime_ns?,
-            ctime_ns: self.ctime_ns?,
-        })
-    }
-
-    /// What was posted about it.
-    pub fn posted(&self) -> Result<PostedFields> {
-        super::json_of(&self.posted)
+impl CheckpointRow {
+    /// What its latest pin job proved, where that was the present content.
+    pub fn proven(&self) -> Option<&Pinned> {
+        let same = self.identity.is_some() && self.pin_key == self.identity;
+        self.pinned.as_ref().map(|pinned| &pinned.0).filter(|_| same && self.pin_state == Some(State::Done))
     }
 }
 
@@ -82,179 +51,181 @@ impl FileRow {
 #[derive(Clone, Debug)]
 pub struct NewCheckpoint<'a> {
     pub path: &'a str,
-    /// `scan` or `post`.
-    pub via: &'a str,
+    pub via: Via,
     pub run: &'a RunName,
-    pub posted: &'a PostedFields,
-    pub force: bool,
-    /// JSON object.
-    pub context: &'a str,
+    pub facts: &'a Facts,
+    pub forced: bool,
+    pub context: &'a Context,
     /// `None`: announced, not there yet.
     pub identity: Option<Identity>,
+    pub batch: &'a str,
 }
 
-const COLUMNS: &str = "select id, path, via, state, reason, message, run, posted, force, context, device, inode, size, \
-     mtime_ns, ctime_ns, changed_at, tries, not_before, weights_digest, point_id, created_at from checkpoints";
+const COLUMNS: &str = "select c.id, c.run_id, r.name as run, c.path, c.via, c.state, c.reason, c.posted, \
+     c.posted_identity, c.forced, c.context, c.identity, c.changed_at, c.batch, c.point_id, j.state as pin_state, \
+     j.key as pin_key, j.tries as pin_tries, j.output as pinned from checkpoints c join runs r on r.id = c.run_id \
+     left join jobs j on j.id = (select max(id) from jobs where checkpoint_id = c.id)";
 
 impl Store {
     /// The newest row of a path.
-    pub async fn checkpoint_at(&self, db: &mut SqliteConnection, path: &str) -> Result<Option<FileRow>> {
-        let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where path = ?1 order by id desc limit 1"));
+    pub async fn checkpoint_at(&self, db: &mut SqliteConnection, path: &str) -> Result<Option<CheckpointRow>> {
+        let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where c.path = ?1 order by c.id desc limit 1"));
         Ok(sqlx::query_as(sql).bind(path).fetch_optional(db).await?)
     }
 
     /// One row.
-    pub async fn file(&self, db: &mut SqliteConnection, id: i64) -> Result<Option<FileRow>> {
-        let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where id = ?1"));
+    pub async fn file(&self, db: &mut SqliteConnection, id: CheckpointId) -> Result<Option<CheckpointRow>> {
+        let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where c.id = ?1"));
         Ok(sqlx::query_as(sql).bind(id).fetch_optional(db).await?)
     }
 
     /// All that are announced or settling, oldest first.
-    pub async fn open_checkpoints(&self) -> Result<Vec<FileRow>> {
-        let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where state in ('seen', 'settling') order by id"));
+    pub async fn open_checkpoints(&self) -> Result<Vec<CheckpointRow>> {
+        let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} where c.state in ('seen', 'settling') order by c.id"));
         Ok(sqlx::query_as(sql).fetch_all(self.pool()).await?)
     }
 
-    /// Adds one: `settling` when it is there, else `seen`.
-    pub async fn add_checkpoint(&self, db: &mut SqliteConnection, new: &NewCheckpoint<'_>, now: &str) -> Result<i64> {
-        let state = if new.identity.is_some() { CheckpointState::Settling } else { CheckpointState::Seen };
-        let row = sqlx::query(
-            "insert into checkpoints (path, via, state, run, posted, force, context, device, inode, size, mtime_ns, \
-             ctime_ns, changed_at, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)",
-        )
-        .bind(new.path)
-        .bind(new.via)
-        .bind(state.as_str())
-        .bind(new.run.as_str())
-        .bind(to_json(new.posted)?)
-        .bind(new.force)
-        .bind(new.context)
-        .bind(new.identity.map(|i| i.device))
-        .bind(new.identity.map(|i| i.inode))
-        .bind(new.identity.map(|i| i.size))
-        .bind(new.identity.map(|i| i.mtime_ns))
-        .bind(new.identity.map(|i| i.ctime_ns))
-        .bind(now)
-        .execute(db)
-        .await?;
-        Ok(row.last_insert_rowid())
+    /// The newest row of each of these paths.
+    pub async fn newest_of(&self, paths: impl Iterator<Item = &str>) -> Result<HashMap<String, CheckpointId>> {
+        let paths: Vec<&str> = paths.collect();
+        let sql = "select path, max(id) from checkpoints where path in (select value from json_each(?1)) group by path";
+        let rows: Vec<(String, CheckpointId)> = sqlx::query_as(sql).bind(Json(paths)).fetch_all(self.pool()).await?;
+        Ok(rows.into_iter().collect())
     }
 
-    /// Its file is there, or changed: it settles from now. `None`: its file went away, it is only announced again.
+    /// The identity that is known of a path's content, of its newest row.
+    pub async fn known_identity(&self, path: &str) -> Result<Option<Identity>> {
+        let sql = "select identity from checkpoints where path = ?1 order by id desc limit 1";
+        let row: Option<Option<Identity>> = sqlx::query_scalar(sql).bind(path).fetch_optional(self.pool()).await?;
+        Ok(row.flatten())
+    }
+
+    /// Adds one, and its run where that is new: `settling` when it is there, else `seen`.
+    pub async fn add_checkpoint(
+        &self,
+        db: &mut SqliteConnection,
+        new: &NewCheckpoint<'_>,
+        now: &str,
+    ) -> Result<CheckpointId> {
+        let run = self.add_run(db, new.run, now).await?;
+        let change = if new.identity.is_some() { Change::Found } else { Change::Announced };
+        let posted_identity = new.identity.filter(|_| new.via == Via::Post);
+        let id = sqlx::query_scalar(
+            "insert into checkpoints (run_id, path, via, state, shown, posted, posted_identity, forced, context, \
+             identity, bytes, changed_at, batch, created_at) \
+             values (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?11) returning id",
+        )
+        .bind(run)
+        .bind(new.path)
+        .bind(new.via)
+        .bind(State::after(None, change))
+        .bind(Json(new.facts))
+        .bind(posted_identity)
+        .bind(new.forced)
+        .bind(Json(new.context))
+        .bind(new.identity)
+        .bind(new.identity.map(|i| i.size.cast_signed()))
+        .bind(now)
+        .bind(new.batch)
+        .fetch_one(&mut *db)
+        .await?;
+        journal::begin(db, Subject::Checkpoint(id), change).await?;
+        Ok(id)
+    }
+
+    /// Notes the content that is there now: it settles from now. `None`: nothing is.
     pub async fn note_identity(
         &self,
         db: &mut SqliteConnection,
-        id: i64,
+        row: &CheckpointRow,
         identity: Option<Identity>,
         now: &str,
     ) -> Result<()> {
-        let state = if identity.is_some() { CheckpointState::Settling } else { CheckpointState::Seen };
-        sqlx::query(
-            "update checkpoints set state = ?2, device = ?3, inode = ?4, size = ?5, mtime_ns = ?6, ctime_ns = ?7, \
-             changed_at = ?8, tries = 0, not_before = null, reason = null, message = null \
-             where id = ?1 and state in ('seen', 'settling', 'rejected')",
-        )
-        .bind(id)
-        .bind(state.as_str())
-        .bind(identity.map(|i| i.device))
-        .bind(identity.map(|i| i.inode))
-        .bind(identity.map(|i| i.size))
-        .bind(identity.map(|i| i.mtime_ns))
-        .bind(identity.map(|i| i.ctime_ns))
-        .bind(now)
-        .execute(db)
-        .await?;
-        Ok(())
+        sqlx::query("update checkpoints set identity = ?2, bytes = ?3, changed_at = ?4 where id = ?1")
+            .bind(row.id)
+            .bind(identity)
+            .bind(identity.map(|i| i.size.cast_signed()))
+            .bind(now)
+            .execute(&mut *db)
+            .await?;
+        match (row.state, identity) {
+            (State::Seen | State::Rejected, Some(_)) => self.change_file(db, row.id, Change::Found, None).await,
+            (State::Settling, None) => self.change_file(db, row.id, Change::Left, None).await,
+            _ => Ok(()),
+        }
     }
 
-    /// Keeps what a later post said about it.
+    /// Keeps what a post said about it, and what was there then.
     pub async fn note_posted(
         &self,
         db: &mut SqliteConnection,
-        id: i64,
-        run: &RunName,
-        posted: &PostedFields,
-        force: bool,
-        context: &str,
+        id: CheckpointId,
+        post: &NewCheckpoint<'_>,
+        now: &str,
     ) -> Result<()> {
+        let run = self.add_run(db, post.run, now).await?;
         sqlx::query(
-            "update checkpoints set via = 'post', run = ?2, posted = ?3, force = max(force, ?4), context = ?5 where id = ?1",
+            "update checkpoints set via = 'post', run_id = ?2, posted = ?3, forced = max(forced, ?4), \
+             context = json_patch(context, ?5), posted_identity = ?6 where id = ?1",
         )
         .bind(id)
-        .bind(run.as_str())
-        .bind(to_json(posted)?)
-        .bind(force)
-        .bind(context)
-        .execute(db)
+        .bind(run)
+        .bind(Json(post.facts))
+        .bind(post.forced)
+        .bind(Json(post.context))
+        .bind(post.identity)
+        .execute(&mut *db)
         .await?;
+        self.drop_empty_runs(db).await
+    }
+
+    /// Forgets what was posted: it was about other content of the path.
+    pub async fn forget_posted(&self, db: &mut SqliteConnection, id: CheckpointId) -> Result<()> {
+        sqlx::query("update checkpoints set posted = '{}', context = '{}', posted_identity = null where id = ?1")
+            .bind(id)
+            .execute(db)
+            .await?;
         Ok(())
     }
 
-    /// Reading it failed in a way that may pass; it stays settling and is tried again later.
-    pub async fn postpone_checkpoint(&self, id: i64, reason: &str, message: &str, not_before: &str) -> Result<()> {
-        let mut db = self.write().await?;
-        sqlx::query(
-            "update checkpoints set tries = tries + 1, not_before = ?4, reason = ?2, message = ?3 \
-             where id = ?1 and state = 'settling'",
-        )
-        .bind(id)
-        .bind(reason)
-        .bind(message)
-        .bind(not_before)
-        .execute(&mut *db)
-        .await?;
-        Ok(db.commit().await?)
-    }
-
-    /// Ends it without a point: `rejected` or `vanished`.
-    pub async fn end_checkpoint(
+    /// Changes the state of a checkpoint; see [`journal::change`].
+    pub async fn change_file(
         &self,
         db: &mut SqliteConnection,
-        id: i64,
-        state: CheckpointState,
-        reason: &str,
-        message: &str,
-    ) -> Result<bool> {
-        let done = sqlx::query(
-            "update checkpoints set state = ?2, reason = ?3, message = ?4 where id = ?1 and state in ('seen', 'settling')",
-        )
-        .bind(id)
-        .bind(state.as_str())
-        .bind(reason)
-        .bind(message)
-        .execute(db)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        id: CheckpointId,
+        change: Change,
+        why: Option<(Reason, String)>,
+    ) -> Result<()> {
+        let why = why.map_or_else(journal::Why::default, |(reason, message)| journal::Why::of(reason, message));
+        journal::change(db, Subject::Checkpoint(id), change, why).await.map(drop)
     }
 
     /// It is proven whole and belongs to a point.
     pub async fn complete_checkpoint(
         &self,
         db: &mut SqliteConnection,
-        id: i64,
+        id: CheckpointId,
         pinned: &Pinned,
-        point: i64,
+        point: PointId,
+        run: RunId,
         now: &str,
     ) -> Result<()> {
         let about = serde_json::json!({ "dtype": pinned.dtype, "file": pinned.about });
-        let done = sqlx::query(
-            "update checkpoints set state = 'whole', reason = null, message = null, format = ?2, file_digest = ?3, \
-             weights_digest = ?4, encoder = ?5, about = ?6, point_id = ?7, whole_at = ?8 \
-             where id = ?1 and state = 'settling'",
+        sqlx::query(
+            "update checkpoints set run_id = ?2, format = ?3, file_digest = ?4, weights_digest = ?5, encoder = ?6, \
+             about = ?7, point_id = ?8, whole_at = ?9 where id = ?1",
         )
         .bind(id)
-        .bind(serde_json::json!(pinned.format).as_str())
-        .bind(pinned.file_digest.to_string())
-        .bind(pinned.weights_digest.to_string())
-        .bind(to_json(&pinned.encoder)?)
-        .bind(to_json(&about)?)
+        .bind(run)
+        .bind(pinned.format)
+        .bind(pinned.file_digest)
+        .bind(pinned.weights_digest)
+        .bind(Json(&pinned.encoder))
+        .bind(Json(about))
         .bind(point)
         .bind(now)
-        .execute(db)
+        .execute(&mut *db)
         .await?;
-        match done.rows_affected() {
-            1 => Ok(()),
-            _ => Err(Error::Conflict(format!("checkpoint {id} is no longer settling"))),
-        }
+        self.change_file(db, id, Change::Proven, None).await
     }
 }

@@ -1,10 +1,10 @@
-//! Data sets, their chips, and protocols.
+//! Data sets and their chips.
 
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, types::Json};
 
-use super::{Store, to_json};
+use super::Store;
 use crate::{
-    domain::{ChipRecord, DatasetSummary, Protocol},
+    domain::{ChipRecord, DatasetSummary},
     error::Result,
 };
 
@@ -18,40 +18,29 @@ impl Store {
         chips: &[ChipRecord],
         now: &str,
     ) -> Result<()> {
-        let digest = summary.digest.to_string();
         sqlx::query(
             "insert into datasets (digest, path, summary, created_at) values (?1, ?2, ?3, ?4) \
              on conflict (digest) do update set path = excluded.path, summary = excluded.summary",
         )
-        .bind(&digest)
+        .bind(summary.digest)
         .bind(path)
-        .bind(to_json(summary)?)
+        .bind(Json(summary))
         .bind(now)
         .execute(&mut *db)
         .await?;
-        for (number, chip) in chips.iter().enumerate() {
+        for (number, chip) in (0i64..).zip(chips) {
             sqlx::query(
                 "insert into chips (dataset_digest, number, path, event, record) values (?1, ?2, ?3, ?4, ?5) \
                  on conflict (dataset_digest, number) do update set record = excluded.record",
             )
-            .bind(&digest)
-            .bind(i64::try_from(number).unwrap_or(i64::MAX))
+            .bind(summary.digest)
+            .bind(number)
             .bind(&chip.path)
             .bind(&chip.event)
-            .bind(to_json(chip)?)
+            .bind(Json(chip))
             .execute(&mut *db)
             .await?;
         }
-        Ok(())
-    }
-
-    /// Keeps a protocol under its digest.
-    pub async fn add_protocol(&self, db: &mut SqliteConnection, protocol: &Protocol) -> Result<()> {
-        sqlx::query("insert into protocols (digest, body) values (?1, ?2) on conflict (digest) do nothing")
-            .bind(protocol.digest().to_string())
-            .bind(to_json(protocol)?)
-            .execute(db)
-            .await?;
         Ok(())
     }
 }

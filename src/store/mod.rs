@@ -2,61 +2,101 @@
 
 mod checkpoints;
 mod datasets;
-mod pins;
+mod events;
+mod folder;
+mod jobs;
+mod journal;
 mod points;
 mod read;
-mod requests;
 mod results;
+mod space;
+mod types;
+mod write;
 
-use std::{path::Path, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    Connection, SqliteConnection, SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::watch;
 
+use self::write::Writer;
 use crate::error::{Error, Result};
 
-pub use checkpoints::{FileRow, Identity, NewCheckpoint, PostedFields};
-pub use points::{AttemptTop, NewPoint, PlacedPoint};
+pub use checkpoints::{CheckpointRow, NewCheckpoint};
+pub use events::EventRow;
+pub use folder::Folder;
+pub use jobs::{JobRow, NewJob, ProbeSubject};
+pub use journal::{Why, change};
+pub use points::{NewPoint, PointRow, Slot, Top};
 pub use read::*;
-pub use requests::{ClaimedRequest, RequestRow, SlotRow};
-pub use results::ResultKey;
+pub use results::{LineKey, ResultKey};
+pub use space::{Limits, Usage};
+pub use write::Write;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     readers: SqlitePool,
-    writer: SqlitePool,
+    writer: Arc<Writer>,
+    folder: Folder,
 }
 
-/// A write transaction; nothing is kept unless it is committed.
-pub type Write = Transaction<'static, Sqlite>;
-
 impl Store {
-    /// Opens or creates the database and brings its schema up to date.
-    pub async fn open(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        }
+    /// Opens or creates the database of a folder and brings its schema up to date. The folder's lock must be held.
+    ///
+    /// # Errors
+    /// A database that is no database, or of a version whose schema was never released.
+    pub async fn open(folder: &Folder) -> Result<Self> {
         let options = SqliteConnectOptions::new()
-            .filename(path)
+            .filename(folder.database())
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // A 202 promises that the row survives a power cut.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::migrate!().run(&writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        Ok(Self { readers, writer })
+        let mut first = SqliteConnection::connect_with(&options).await?;
+        migrate(&mut first, folder).await?;
+        first.close().await?;
+        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.clone()).await?;
+        Ok(Self { readers, writer: Arc::new(Writer::new(options)), folder: folder.clone() })
     }
 
-    /// Begins a write; others wait until it ends.
+    /// Begins a write; others wait until it ends. See [`Write::end`].
     pub async fn write(&self) -> Result<Write> {
-        Ok(self.writer.begin_with("begin immediate").await?)
+        self.writer.begin().await
+    }
+
+    /// Why the database could not be written the last time it was tried; `None` once it could.
+    pub fn problem(&self) -> Option<String> {
+        self.writer.problem()
+    }
+
+    /// Finds out whether the database can be written: takes some pages, and gives them back.
+    pub async fn try_writing(&self) -> Result<()> {
+        let mut tx = self.write().await?;
+        let done = async {
+            sqlx::query("create table trial (bytes blob) strict").execute(&mut *tx).await?;
+            sqlx::query("insert into trial values (zeroblob(16384))").execute(&mut *tx).await?;
+            sqlx::query("drop table trial").execute(&mut *tx).await?;
+            Ok(())
+        };
+        let done = done.await;
+        tx.end(done).await
+    }
+
+    /// Changes after each commit.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.writer.commits()
+    }
+
+    /// Where all state lies.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// The connections for reading.
@@ -71,6 +111,26 @@ impl Store {
     }
 }
 
+async fn migrate(connection: &mut SqliteConnection, folder: &Folder) -> Result<()> {
+    let path = folder.database();
+    match sqlx::migrate!().run(connection).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMismatch(_)) => Err(Error::invalid(format!(
+            "`{}` was made by a development version of clay-probe, whose schema was never released",
+            path.display()
+        ))
+        .with_hint(
+            "move it away, or give this daemon another `store.dir`; what the trainer still has is found and probed anew",
+        )),
+        Err(MigrateError::VersionMissing(version)) => Err(Error::invalid(format!(
+            "`{}` was made by a newer clay-probe (its schema has step {version})",
+            path.display()
+        ))
+        .with_hint("use that version, or give this daemon another `store.dir`")),
+        Err(error) => Err(Error::invalid(format!("`{}` cannot be brought up to date: {error}", path.display()))),
+    }
+}
+
 /// Now, as the database keeps times.
 pub fn now() -> String {
     text_of(Utc::now())
@@ -81,19 +141,10 @@ pub fn text_of(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// A time that the database kept.
-pub fn time_of(text: &str) -> Result<DateTime<Utc>> {
-    let time =
-        DateTime::parse_from_rfc3339(text).map_err(|e| Error::Internal(format!("`{text}` is not a time: {e}")))?;
-    Ok(time.with_timezone(&Utc))
-}
-
-/// JSON that the database kept.
-pub(crate) fn json_of<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|e| Error::Internal(format!("a row holds JSON that does not parse: {e}")))
-}
-
-/// JSON as the database keeps it.
-pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::Internal(format!("a value has no JSON: {e}")))
+/// How long ago a time of the database is; zero for the future, and for what is not a time.
+pub fn age_of(text: &str) -> Duration {
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .and_then(|time| (Utc::now() - time.to_utc()).to_std().ok())
+        .unwrap_or_default()
 }

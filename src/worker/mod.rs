@@ -1,13 +1,17 @@
-//! Runs one job in a child process: launcher and supervisor on this side of the door, `child` on the other.
+//! Runs one job in a child process: launcher and supervisor on the service's side, `child` on the other.
 
 pub mod child;
-mod heart;
-pub mod lanes;
+mod heartbeat;
+pub mod jobs;
 mod launch;
-mod pinner;
+mod lines;
+mod pause;
 pub mod protocol;
+mod room;
+mod runner;
 mod supervise;
 
 pub use launch::Launcher;
-pub use pinner::Pinner;
-pub use supervise::Supervisor;
+pub use room::Room;
+pub use runner::Runner;
+pub use supervise::{RunOf, Supervisor};

@@ -2,28 +2,28 @@
 
 use std::{collections::VecDeque, process::ExitStatus, time::Duration};
 
-use futures_util::StreamExt;
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::AsyncWriteExt,
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
-use tokio_util::{
-    codec::{FramedRead, LinesCodec, LinesCodecError},
-    sync::CancellationToken,
-};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::{
     Launcher,
-    protocol::{Event, Job, MAX_LINE, Outcome, PROTOCOL, Task, ToWorker},
+    jobs::{Job, misread},
+    lines::{Line, Lines},
+    protocol::{Event, MAX_LINE, Order, PROTOCOL, ToWorker},
 };
-use crate::domain::{Failure, Progress};
+use crate::domain::{Failure, Fault, JobId, Progress, Reason, Stage};
 
-/// Last lines of a worker's log that are kept for the reason of a failure.
+/// Last lines of a worker's log that are kept for the reason of a failure, and bytes of each.
 const LAST_LINES: usize = 8;
+const LAST_BYTES: usize = 1_000;
 
 /// Runs jobs, each in a process of its own.
 #[derive(Clone, Debug)]
@@ -32,75 +32,157 @@ pub struct Supervisor {
     stop: CancellationToken,
 }
 
+/// Which run of a job it is, and how long it may take; what waits in a launcher's queue takes no time.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOf {
+    pub job: JobId,
+    /// Counted from 1.
+    pub try_: u32,
+    pub timeout: Duration,
+}
+
 impl Supervisor {
     /// A supervisor whose jobs all end when `stop` is cancelled.
     pub fn new(launcher: Launcher, stop: CancellationToken) -> Self {
         Self { launcher, stop }
     }
 
-    /// The launcher's settings.
     pub fn launcher(&self) -> &Launcher {
         &self.launcher
     }
 
-    /// Runs one task. `cancel` ends this one alone; both ways of stopping end as the failure `stopped`.
-    pub async fn run(
+    /// Runs one job. `cancel` ends this one alone; both ways of stopping end as [`Reason::Stopped`], within 6 s.
+    pub async fn run<J: Job>(
         &self,
-        job: i64,
-        try_: u32,
-        task: Task,
+        job: &J,
+        of: RunOf,
         cancel: &CancellationToken,
         mut progress: impl FnMut(Progress) + Send,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<J::Output, Failure> {
         let config = self.launcher.config();
-        let local = !matches!(task, Task::Probe(_));
-        let mut child = self.launcher.command(local)?.spawn().map_err(|error| Failure {
-            reason: "worker-start".into(),
-            message: format!("the worker cannot be started: {error}; hint: see `worker.command` and `worker.launcher`"),
-            retry: true,
-        })?;
-        let job = Job {
-            job,
-            try_,
+        let order = Order {
+            job: of.job,
+            try_: of.try_,
             lease_seconds: config.lease.as_secs_f64(),
             threads: self.launcher.threads(),
             nice: config.nice,
-            task,
+            kind: J::KIND,
+            input: serde_json::to_value(job).map_err(|error| unsayable(&error))?,
         };
-        let span = info_span!("job", job = job.job, try_, pid = child.id());
+        let line = serde_json::to_string(&ToWorker::Job(order)).map_err(|error| unsayable(&error))?;
+        let mut child = self.launcher.command(J::PLACE, of.job).spawn().map_err(|error| not_started(&error))?;
+        let span = info_span!("job", job = %of.job, try_ = of.try_, kind = %J::KIND, pid = child.id());
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(died("its pipes could not be opened".into()));
         };
-        let feeder = tokio::spawn(feed(stdin, job.clone(), config.lease / 4));
+        let feeder = tokio::spawn(feed(stdin, line, config.lease / 4));
         let log = tokio::spawn(read_log(stderr).instrument(span.clone()));
-        let deadline = Instant::now() + config.timeout;
+        let launched = self.launcher.launches(J::PLACE);
+        if launched {
+            progress(Progress { stage: Stage::Launch, done: 0, total: 0 });
+        }
+        let talk = Talk { of, launched, lease: config.lease };
         let ended = tokio::select! {
-            ended = listen(stdout, &job, config.lease, &mut progress).instrument(span) => ended,
-            () = sleep_until(deadline) => Some(Err(Failure {
-                reason: "timeout".into(),
-                message: format!("the job took longer than `worker.timeout` ({:?})", config.timeout),
-                retry: true,
-            })),
-            () = cancel.cancelled() => Some(Err(stopped())),
-            () = self.stop.cancelled() => Some(Err(stopped())),
+            biased; // what has finished is not lost to a stop at the same moment
+            ended = talk.listen(stdout, &mut progress).instrument(span) => ended,
+            () = cancel.cancelled() => Ended::Broken(stopped()),
+            () = self.stop.cancelled() => Ended::Broken(stopped()),
         };
         feeder.abort(); // closes its stdin, which asks it to go
-        let status = end(&mut child).await;
+        let scancel = async {
+            if launched && !matches!(ended, Ended::Said(_)) {
+                self.launcher.cancel_left(of.job).await;
+            }
+        };
+        let (status, ()) = tokio::join!(end(&mut child), scancel);
         let last = finish_log(log).await;
-        ended.unwrap_or_else(|| Err(died(how(status, &last))))
+        match ended {
+            Ended::Said(output) => serde_json::from_value(output?).map_err(|error| misread(J::KIND, "service", &error)),
+            Ended::Broken(failure) => Err(failure),
+            Ended::Silent { greeted } => Err(gone(greeted, status, &last)),
+        }
+    }
+}
+
+/// How the talk with a worker ended.
+enum Ended {
+    /// By itself: with its output or its own failure.
+    Said(Result<Value, Failure>),
+    /// By us.
+    Broken(Failure),
+    /// Its stdout closed before it said how it ended, or even that it is there.
+    Silent { greeted: bool },
+}
+
+/// What is listened by.
+struct Talk {
+    of: RunOf,
+    launched: bool,
+    lease: Duration,
+}
+
+impl Talk {
+    /// Reads events until the job's end. Before a launched worker's `hello` no lease and no timeout counts.
+    async fn listen(&self, stdout: ChildStdout, progress: &mut (impl FnMut(Progress) + Send)) -> Ended {
+        let mut lines = Lines::new(stdout, MAX_LINE);
+        let mut greeted = false;
+        let mut deadline = Instant::now() + self.of.timeout;
+        loop {
+            let started = greeted || !self.launched;
+            let line = tokio::select! {
+                line = lines.next() => line,
+                () = sleep(self.lease), if started => return Ended::Broken(silent(self.lease)),
+                () = sleep_until(deadline), if started => return Ended::Broken(too_long(self.of.timeout)),
+            };
+            let line = match line {
+                Ok(Some(Line::Text(line))) => line,
+                Ok(Some(Line::TooLong(bytes))) => {
+                    warn!(bytes, "the worker wrote a line over {MAX_LINE} bytes; skipped");
+                    continue;
+                }
+                Ok(None) => return Ended::Silent { greeted },
+                Err(error) => {
+                    warn!(%error, "the worker's output broke");
+                    return Ended::Silent { greeted };
+                }
+            };
+            let event: Event = match serde_json::from_str(&line) {
+                Ok(event) => event,
+                Err(error) => {
+                    warn!(%error, line = %line.chars().take(200).collect::<String>(), "not an event; skipped");
+                    continue;
+                }
+            };
+            let mine = |job: JobId, try_: u32| greeted && job == self.of.job && try_ == self.of.try_;
+            match event {
+                Event::Hello { protocol, version, .. } if protocol != PROTOCOL => {
+                    return Ended::Broken(mismatch(protocol, &version));
+                }
+                Event::Hello { version, host, device, .. } => {
+                    if self.launched && !greeted {
+                        deadline = Instant::now() + self.of.timeout;
+                    }
+                    greeted = true;
+                    info!(version, host, device, "worker started");
+                }
+                Event::Progress { job, try_, progress: p } if mine(job, try_) => progress(p),
+                Event::Finished { job, try_, output } if mine(job, try_) => return Ended::Said(Ok(output)),
+                Event::Failed { job, try_, failure } if mine(job, try_) => return Ended::Said(Err(failure)),
+                _ => warn!("an event of another job or try; dropped"),
+            }
+        }
     }
 }
 
 /// Writes the job, then a lease every few seconds, until the pipe breaks.
-async fn feed(mut stdin: ChildStdin, job: Job, every: Duration) {
-    let Ok(first) = serde_json::to_string(&ToWorker::Job(Box::new(job))) else { return };
+async fn feed(mut stdin: ChildStdin, mut line: String, every: Duration) {
     let Ok(lease) = serde_json::to_string(&ToWorker::Lease) else { return };
     let mut ticks = interval(every.max(Duration::from_millis(50)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut line = first;
     loop {
-        if stdin.write_all(format!("{line}\n").as_bytes()).await.is_err() || stdin.flush().await.is_err() {
+        line.push('\n');
+        if stdin.write_all(line.as_bytes()).await.is_err() || stdin.flush().await.is_err() {
             return;
         }
         line.clone_from(&lease);
@@ -108,87 +190,38 @@ async fn feed(mut stdin: ChildStdin, job: Job, every: Duration) {
     }
 }
 
-/// Reads events until the job's end. `None`: its stdout closed without one.
-async fn listen(
-    stdout: ChildStdout,
-    job: &Job,
-    lease: Duration,
-    progress: &mut (impl FnMut(Progress) + Send),
-) -> Option<Result<Outcome, Failure>> {
-    let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(MAX_LINE));
-    let mut greeted = false;
-    loop {
-        let line = match timeout(lease, lines.next()).await {
-            Err(_) => {
-                let message = format!("the worker said nothing for `worker.lease` ({lease:?})");
-                return Some(Err(Failure { reason: "lease".into(), message, retry: true }));
-            }
-            Ok(None) => return None,
-            Ok(Some(Ok(line))) => line,
-            Ok(Some(Err(LinesCodecError::MaxLineLengthExceeded))) => {
-                warn!("the worker wrote a line over {MAX_LINE} bytes; skipped");
-                continue;
-            }
-            Ok(Some(Err(LinesCodecError::Io(error)))) => {
-                warn!(%error, "the worker's output broke");
-                return None;
-            }
-        };
-        let event: Event = match serde_json::from_str(&line) {
-            Ok(event) => event,
-            Err(error) => {
-                warn!(%error, line = %line.chars().take(200).collect::<String>(), "not an event; skipped");
-                continue;
-            }
-        };
-        let mine = |j: i64, t: u32| greeted && j == job.job && t == job.try_;
-        match event {
-            Event::Hello { protocol, version, host, device } => {
-                if protocol != PROTOCOL {
-                    let message = format!(
-                        "the worker speaks protocol {protocol} (version {version}), this service {PROTOCOL}; hint: install the same version of both"
-                    );
-                    return Some(Err(Failure { reason: "protocol".into(), message, retry: false }));
-                }
-                greeted = true;
-                info!(version, host, device, "worker started");
-            }
-            Event::Progress { job: j, try_, progress: p } if mine(j, try_) => progress(p),
-            Event::Finished { job: j, try_, outcome } if mine(j, try_) => return Some(Ok(outcome)),
-            Event::Failed { job: j, try_, failure } if mine(j, try_) => return Some(Err(failure)),
-            _ => warn!("an event of another job or try; dropped"),
-        }
+/// Gives the child half a second to go by itself, then ends it and all that it started, within 4 s in all.
+async fn end(child: &mut Child) -> Option<ExitStatus> {
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let signal = |signal| group.map(|group| kill_process_group(group, signal));
+    let mut status = gone_within(child, Duration::from_millis(500)).await;
+    if status.is_none() {
+        signal(Signal::TERM);
+        status = gone_within(child, Duration::from_secs(2)).await;
+    }
+    // Also after its own end: what it may have started is still in its group.
+    signal(Signal::KILL);
+    match status {
+        Some(status) => Some(status),
+        None => gone_within(child, Duration::from_secs(1)).await,
     }
 }
 
-/// Gives the child a moment to go by itself, then ends its whole group.
-async fn end(child: &mut Child) -> Option<ExitStatus> {
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    if let Ok(Ok(status)) = timeout(Duration::from_millis(500), child.wait()).await {
-        // What it may have started is still in its group.
-        if let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        return Some(status);
-    }
-    if let Some(group) = group {
-        let _ = kill_process_group(group, Signal::TERM);
-    }
-    if let Ok(Ok(status)) = timeout(Duration::from_secs(3), child.wait()).await {
-        return Some(status);
-    }
-    if let Some(group) = group {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    child.wait().await.ok()
+async fn gone_within(child: &mut Child, time: Duration) -> Option<ExitStatus> {
+    timeout(time, child.wait()).await.ok()?.ok()
 }
 
 /// Hands the child's log on; keeps the last lines.
 async fn read_log(stderr: ChildStderr) -> VecDeque<String> {
     let mut last = VecDeque::new();
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+    let mut lines = Lines::new(stderr, MAX_LINE);
+    while let Ok(Some(line)) = lines.next().await {
+        let mut line = match line {
+            Line::Text(line) => line,
+            Line::TooLong(bytes) => format!("(a line of {bytes} bytes)"),
+        };
         info!(target: "worker", "{line}");
+        line.truncate(line.floor_char_boundary(LAST_BYTES));
         if last.len() == LAST_LINES {
             last.pop_front();
         }
@@ -198,20 +231,56 @@ async fn read_log(stderr: ChildStderr) -> VecDeque<String> {
 }
 
 async fn finish_log(log: JoinHandle<VecDeque<String>>) -> VecDeque<String> {
-    timeout(Duration::from_secs(1), log).await.ok().and_then(Result::ok).unwrap_or_default()
+    timeout(Duration::from_millis(500), log).await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
-fn how(status: Option<ExitStatus>, last: &VecDeque<String>) -> String {
-    let status = status.map_or_else(|| "in an unknown way".to_owned(), |s| s.to_string());
-    let tail = last.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
-    let tail = if tail.is_empty() { "nothing".to_owned() } else { tail };
-    format!("the worker ended ({status}) before it finished; its log ended with: {tail}")
+/// A worker that ended without a word of its end. One that never greeted, and was not killed, never started: its program
+/// is not what it should be, or the launcher refused.
+fn gone(greeted: bool, status: Option<ExitStatus>, last: &VecDeque<String>) -> Failure {
+    let how = status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string());
+    let last = match last.is_empty() {
+        true => "nothing".to_owned(),
+        false => last.iter().map(String::as_str).collect::<Vec<_>>().join("\n"),
+    };
+    if !greeted && status.is_some_and(|status| status.code().is_some()) {
+        return not_started(&format!("it ended ({how}) before its first word; its log ended with: {last}"));
+    }
+    died(format!("the worker ended ({how}) before it finished; its log ended with: {last}"))
 }
 
 fn died(message: String) -> Failure {
-    Failure { reason: "worker-died".into(), message, retry: true }
+    Failure::new(Reason::WorkerDied, Fault::Passing, message)
+}
+
+fn not_started(why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Reason::WorkerStart, Fault::Surroundings, format!("the worker cannot be started: {why}"))
+        .hint("see `worker.command` and `worker.launcher`")
 }
 
 fn stopped() -> Failure {
-    Failure { reason: "stopped".into(), message: "the job was stopped".into(), retry: true }
+    Failure::new(Reason::Stopped, Fault::Passing, "the job was stopped")
 }
+
+fn silent(lease: Duration) -> Failure {
+    Failure::new(Reason::Lease, Fault::Passing, format!("the worker said nothing for `worker.lease` ({lease:?})"))
+}
+
+fn too_long(time: Duration) -> Failure {
+    Failure::new(Reason::Timeout, Fault::Passing, format!("the job took longer than it may, {time:?}"))
+        .hint("a pin may take `intake.give_up`, other jobs `worker.timeout`")
+}
+
+fn mismatch(protocol: u32, version: &str) -> Failure {
+    let message =
+        format!("the worker speaks protocol {protocol} (version {version}), this service protocol {PROTOCOL}");
+    Failure::new(Reason::Protocol, Fault::Surroundings, message)
+        .hint("install one version of both; where this program was replaced, restart the service")
+}
+
+/// A job that is no JSON: a path that is not UTF-8.
+fn unsayable(error: &serde_json::Error) -> Failure {
+    Failure::new(Reason::Internal, Fault::Final, format!("the job cannot be written as JSON: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use std::{
 use chrono::NaiveDate;
 use clay_probe::{
     config::{Clouds, Config, Latlon, Probe, Split},
+    domain::Reason,
     probe::chips::{self, Dataset, encode, inspect_chip, inspect_dir},
 };
 use safetensors::SafeTensors;
@@ -27,7 +28,7 @@ fn json(path: &Path) -> Value {
 }
 
 fn settings(data: &Path) -> Probe {
-    Probe { data: data.to_owned(), cache: PathBuf::new(), ..Config::load(None, &[]).unwrap().probe }
+    Probe { data: data.to_owned(), ..Config::load(None, &[]).unwrap().probe }
 }
 
 fn open(settings: &Probe, cache: &Path) -> Result<Dataset, chips::ChipError> {
@@ -81,7 +82,7 @@ fn labels_differ(report: &Value, golden: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What each refused case says: its class-word, and what its message must name besides the file.
+/// What each refused case says: its reason code, and what its message must name besides the file.
 fn refusals() -> BTreeMap<&'static str, (&'static str, &'static [&'static str])> {
     BTreeMap::from([
         ("label-size-mismatch", ("label-size", &["64x64", "48x48", "LabelWater"][..])),
@@ -169,10 +170,10 @@ fn a_folder_says_what_would_be_read() {
     assert_eq!(report.chips, report.usable + report.refused.len() as u64);
     assert_eq!(report.reason, None);
     let strict = Probe { strict: true, ..settings(&sample()) };
-    assert_eq!(inspect_dir(&fixtures().join("edge"), &strict).reason, Some("refused"));
+    assert_eq!(inspect_dir(&fixtures().join("edge"), &strict).reason, Some(Reason::Refused));
 
     let none = inspect_dir(&fixtures().join("edge/wrong-extension"), &settings(&sample()));
-    assert_eq!(none.reason, Some("no-chips"));
+    assert_eq!(none.reason, Some(Reason::NoChips));
     assert!(none.message.unwrap().contains("no chips found in `"));
 
     let real = inspect_dir(&sample(), &settings(&sample()));
@@ -207,11 +208,9 @@ fn golden_numbers_of_the_sample() {
 }
 
 #[test]
-fn golden_numbers_of_the_radar_only_set() {
-    match std::env::var("CLAY_PROBE_SHARED") {
-        Ok(shared) => golden_set("sar-only", &Path::new(&shared).join("flood/sar-only")),
-        Err(_) => println!("skipped: `CLAY_PROBE_SHARED` is not set"),
-    }
+#[ignore = "reads $CLAY_PROBE_SHARED"]
+fn shared_golden_numbers_of_the_radar_only_set() {
+    golden_set("sar-only", &crate::shared::shared("flood/sar-only"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use clay_probe::{
     config::{Clouds, Config, Probe, Split},
+    domain::Reason,
     probe::chips::{ChipError, Dataset, draw_chips},
 };
 
@@ -19,7 +20,7 @@ fn edge(case: &str) -> PathBuf {
 }
 
 fn settings(data: &Path) -> Probe {
-    Probe { data: data.to_owned(), cache: PathBuf::new(), ..Config::load(None, &[]).unwrap().probe }
+    Probe { data: data.to_owned(), ..Config::load(None, &[]).unwrap().probe }
 }
 
 fn random(data: &Path) -> Probe {
@@ -187,15 +188,15 @@ fn what_cannot_be_used_is_listed_or_refused() {
     assert_eq!(open(&random(&data), cache.path()).unwrap().summary().decoded, 0);
 
     let strict = refused(&Probe { strict: true, ..random(&data) });
-    assert_eq!(strict.reason, "refused");
+    assert_eq!(strict.reason, Reason::Refused);
     assert!(strict.message.contains("20 chips") && strict.message.contains("found 12"), "{strict}");
     let none = refused(&random(&edge("wrong-extension")));
     assert!(none.message.starts_with("no chips found in `"), "{none}");
     let unusable = refused(&random(&edge("bands-12")));
-    assert!(unusable.reason == "no-chips" && unusable.message.contains("found 12"), "{unusable}");
-    assert_eq!(refused(&random(&edge("not there"))).reason, "no-data");
+    assert!(unusable.reason == Reason::NoChips && unusable.message.contains("found 12"), "{unusable}");
+    assert_eq!(refused(&random(&edge("not there"))).reason, Reason::NoData);
     let one_event = refused(&settings(&edge("mixed-sizes")));
-    assert!(one_event.message.contains("probe.split = \"random\""), "{one_event}");
+    assert!(one_event.hint.as_ref().unwrap().contains("probe.split = \"random\""), "{one_event}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn once_ends_by_itself_with_scores() {
     let scores: Vec<&str> = out.lines().filter(|line| line.contains('[') && line.contains('.')).collect();
     assert!(scores.iter().any(|line| line.trim_start().starts_with("0 ")), "{out}");
     assert!(scores.iter().any(|line| line.trim_start().starts_with("2 ")), "{out}");
-    for left in ["clay-probe.db", "data/manifest.csv", "trainer.log"] {
+    for left in ["clay-probe-data/clay-probe.db", "data/manifest.csv", "trainer.log"] {
         assert!(keep.join(left).exists(), "--keep keeps {left}");
     }
     assert_eq!(std::fs::read_dir(keep.join("checkpoints/demo")).unwrap().count(), 3);

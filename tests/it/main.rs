@@ -1,13 +1,22 @@
 //! The integration tests: one binary, a file per capability.
 
+#![expect(clippy::unwrap_used, reason = "a test, and what it is helped by, ends right there")]
+
 mod api;
 mod chips;
 mod cli;
+mod curve;
 mod dataset;
 mod demo;
 mod encoder;
+mod intake;
+mod journal;
+mod made;
 mod probe;
 mod rig;
 mod service;
+mod shared;
+mod space;
 mod tidy;
+mod troubles;
 mod unpickle;

@@ -130,25 +130,24 @@ fn sample_probe(cache: &Path, pictures: &Path, threads: usize) -> ProbeReport {
     let mut config = Config::load(None, &[]).unwrap();
     config.probe.data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
     config.probe.fit_epochs = 2;
-    let golden = Path::new(TRAIN).parent().unwrap().join("d64h1/mae_epoch-01_val-loss-0.87.ckpt");
+    let golden = Path::new(TRAIN).parent().unwrap().join("d24h3-full/mae_epoch-01_val-loss-1.00.ckpt");
     let request = ProbeRequest {
-        checkpoint: &golden,
+        checkpoint: golden,
         shown_path: None,
         run: RunName::default_run(),
         epoch: None,
         global_step: None,
-        settings: &config.probe,
-        device: "cpu",
-        threads,
+        settings: config.probe,
+        device: "cpu".to_owned(),
         serve: false,
         share_gpu: false,
         gpu_memory: config.worker.gpu_memory,
-        default_cache: cache,
+        cache: cache.to_owned(),
         dump: None,
-        pictures: Some(pictures),
+        pictures: Some(pictures.to_owned()),
         expected_dataset: None,
     };
-    probe(&request, &mut |_| {}).unwrap()
+    probe(&request, threads, &mut |_| {}).unwrap()
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// How long anything may take here before the test fails.
@@ -32,8 +33,10 @@ pub fn golden(name: &str) -> PathBuf {
 
 pub struct Rig {
     pub dir: tempfile::TempDir,
+    /// What is started.
+    pub program: PathBuf,
     daemon: Option<Child>,
-    addr: String,
+    pub addr: String,
     log: Arc<Mutex<Vec<String>>>,
     agent: ureq::Agent,
 }
@@ -55,9 +58,7 @@ impl Rig {
             data = "{}"
             fit_epochs = 2
             [store]
-            path = "clay-probe.db"
-            pins = "pins"
-            results = "results"
+            dir = "state"
             [worker]
             lease = "20s"
             threads = 1
@@ -72,6 +73,7 @@ impl Rig {
         let settings = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
         let mut rig = Self {
             dir,
+            program: env!("CARGO_BIN_EXE_clay-probe").into(),
             daemon: None,
             addr: String::new(),
             log: Arc::default(),
@@ -84,8 +86,13 @@ impl Rig {
     /// Starts the daemon (again) on what is in the folder.
     pub fn restart(&mut self) {
         assert!(self.daemon.is_none());
+        self.spawn();
+        self.until_it_listens();
+    }
+
+    fn spawn(&mut self) {
         self.log.lock().unwrap().clear();
-        let mut daemon = Command::new(env!("CARGO_BIN_EXE_clay-probe"))
+        let mut daemon = Command::new(&self.program)
             .args(["serve", "--config"])
             .arg(self.dir.path().join("config.toml"))
             .env("CLAY_PROBE_RIG", self.dir.path())
@@ -101,6 +108,9 @@ impl Rig {
             }
         });
         self.daemon = Some(daemon);
+    }
+
+    fn until_it_listens(&mut self) {
         self.addr = self.wait("the daemon listens", |rig| {
             let log = rig.log.lock().unwrap();
             let line = log.iter().find(|line| line.contains("listening"))?;
@@ -164,13 +174,46 @@ impl Rig {
         items
     }
 
-    /// The checkpoint of that file name, once it has the state.
+    /// The newest checkpoint of that file name, once it has the state.
     pub fn until(&self, name: &str, state: &str) -> Value {
-        self.wait(&format!("`{name}` is {state}: {:?}", self.all_checkpoints()), |rig| {
+        self.wait(&format!("`{name}` is {state}"), |rig| {
             let all = rig.all_checkpoints();
             let mine = all.iter().rev().find(|c| c["path"].as_str().is_some_and(|p| p.ends_with(name)))?;
             (mine["state"] == state).then(|| mine.clone())
         })
+    }
+
+    /// The checkpoint of that file name, once its probe is at that stage, and the worker that is at it.
+    pub fn until_stage(&self, name: &str, stage: &str) -> i32 {
+        self.wait(&format!("`{name}` is at `{stage}`"), |rig| {
+            let all = rig.all_checkpoints();
+            let mine = all.iter().rev().find(|c| c["path"].as_str().is_some_and(|p| p.ends_with(name)))?;
+            (mine["progress"]["stage"] == stage).then(|| rig.workers().first().copied())?
+        })
+    }
+
+    /// The folder of the daemon's state.
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// How many rows a query that begins with `select count(*)` counts, read from the daemon's own file.
+    pub fn count(&self, table: &str) -> i64 {
+        let path = self.state().join("clay-probe.db");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            use sqlx::Connection;
+            let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+            let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+            sqlx::query_scalar(sql).fetch_one(&mut db).await.unwrap()
+        })
+    }
+
+    /// Changes the configuration that the next start reads.
+    pub fn configure(&self, more: &str) {
+        let file = self.dir.path().join("config.toml");
+        let base = toml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        fs::write(file, toml::to_string(&merged(base, toml::from_str(more).unwrap())).unwrap()).unwrap();
     }
 
     /// Waits until `look` sees something.
@@ -180,7 +223,12 @@ impl Rig {
             if let Some(found) = look(self) {
                 return found;
             }
-            assert!(start.elapsed() < PATIENCE, "waited too long until {what}\n{}", self.log_text());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited too long until {what}\n{:#?}\n{}",
+                self.get("/checkpoints?limit=100"),
+                self.log_text()
+            );
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -217,17 +265,73 @@ impl Rig {
     /// SIGTERM; returns whether it ended with success.
     pub fn stop(&mut self) -> bool {
         let mut daemon = self.daemon.take().unwrap();
-        let pid = rustix::process::Pid::from_raw(daemon.id() as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        signal(daemon.id() as i32, Signal::TERM);
         let start = Instant::now();
         loop {
             if let Some(status) = daemon.try_wait().unwrap() {
                 return status.success();
             }
-            assert!(start.elapsed() < Duration::from_secs(25), "SIGTERM did not stop it\n{}", self.log_text());
+            assert!(start.elapsed() < Duration::from_secs(9), "SIGTERM did not stop it\n{}", self.log_text());
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+impl Rig {
+    /// Starts a second daemon on the same folder, and ends the first with `kill -9` once the second says that it waits.
+    pub fn replace(&mut self) {
+        let mut first = self.daemon.take().unwrap();
+        self.spawn();
+        self.wait("the second says that it waits", |rig| {
+            rig.log_text().contains("waiting for it to end").then_some(())
+        });
+        first.kill().unwrap();
+        first.wait().unwrap();
+        self.until_it_listens();
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, which: Signal) {
+        signal(self.daemon.as_ref().unwrap().id() as i32, which);
+    }
+
+    /// Waits until the daemon is ready.
+    pub fn until_ready(&self) -> Value {
+        self.wait("it is ready", |rig| Some(rig.get("/readyz")).filter(|answer| answer.0 == 200)).1
+    }
+
+    /// Waits until `/readyz` names a problem; returns its message.
+    pub fn until_problem(&self, reason: &str) -> String {
+        self.wait(&format!("`{reason}` is a problem"), |rig| {
+            let (status, body) = rig.get("/readyz");
+            let problem = body["problems"].as_array()?.iter().find(|problem| problem["reason"] == reason)?;
+            assert_eq!((status, &body["status"]), (503, &json!("not ready")), "{body}");
+            Some(problem["message"].as_str()?.to_owned())
+        })
+    }
+
+    /// What `/events` tells after a change: the event's name and its data, until the client is dropped.
+    pub fn events(&self, after: i64) -> impl Iterator<Item = (String, Value)> + use<> {
+        let request = self.agent.get(format!("http://{}/events", self.addr)).header("last-event-id", after.to_string());
+        let body = request.call().unwrap().into_body().into_reader();
+        let mut lines = BufReader::new(body).lines().map_while(Result::ok);
+        let mut name = String::new();
+        std::iter::from_fn(move || {
+            loop {
+                let line = lines.next()?;
+                if let Some(event) = line.strip_prefix("event: ") {
+                    name = event.to_owned();
+                } else if let Some(data) = line.strip_prefix("data: ") {
+                    return Some((name.clone(), serde_json::from_str(data).unwrap()));
+                }
+            }
+        })
+    }
+}
+
+/// Sends a process a signal.
+pub fn signal(pid: i32, which: Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), which).unwrap();
 }
 
 impl Drop for Rig {
@@ -242,7 +346,9 @@ impl Drop for Rig {
             thread::sleep(Duration::from_millis(50));
         }
         let left = self.processes();
-        if !thread::panicking() {
+        if thread::panicking() {
+            left.iter().for_each(|&pid| signal(pid, Signal::KILL));
+        } else {
             assert!(left.is_empty(), "processes outlive the daemon: {left:?}");
         }
     }
@@ -260,6 +366,11 @@ fn merged(mut base: toml::Table, over: toml::Table) -> toml::Table {
 
 /// The smallest golden encoder as safetensors that tells its epoch; one weight depends on the step.
 fn small_checkpoint(epoch: u32, step: u64) -> Vec<u8> {
+    checkpoint(step, &[("epoch", epoch.to_string()), ("global_step", step.to_string())])
+}
+
+/// The smallest golden encoder as safetensors with that metadata; one weight is changed by `weights`.
+pub fn checkpoint(weights: u64, about: &[(&str, String)]) -> Vec<u8> {
     use clay_probe::probe::checkpoint::{Checkpoint, Options};
     use safetensors::{Dtype, tensor::TensorView};
 
@@ -269,12 +380,12 @@ fn small_checkpoint(epoch: u32, step: u64) -> Vec<u8> {
     for (name, info) in infos {
         let mut values = source.read_f32(&name).unwrap();
         if name == "latlon_embedding.bias" {
-            values[0] += step as f32 * 1e-3;
+            values[0] += weights as f32 * 1e-3;
         }
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         data.push((format!("model.encoder.{name}"), info.shape, bytes));
     }
     let views = data.iter().map(|(n, s, b)| (n.clone(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
-    let about = [("epoch".to_owned(), epoch.to_string()), ("global_step".to_owned(), step.to_string())];
-    safetensors::serialize(views, Some(about.into())).unwrap()
+    let about = about.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    safetensors::serialize(views, Some(about)).unwrap()
 }

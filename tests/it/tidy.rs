@@ -9,6 +9,33 @@ use std::{
 /// The longest a source file may be.
 const MOST_LINES: usize = 450;
 
+/// The most bytes that all tracked files may take: a clone is quick, and what is larger lies in `$CLAY_PROBE_SHARED`.
+const MOST_BYTES: u64 = 44_000_000;
+
+/// All that lies at the top of the repository.
+const TOP: [&str; 20] = [
+    ".ci",
+    ".dockerignore",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "benches",
+    "clippy.toml",
+    "config",
+    "data",
+    "deny.toml",
+    "docker",
+    "docs",
+    "migrations",
+    "rustfmt.toml",
+    "src",
+    "tests",
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -37,6 +64,62 @@ fn sources() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
+/// Sources below `src` as code: path below `src`, text without unit tests, comments and strings.
+fn code_of_src() -> Vec<(PathBuf, String)> {
+    let inside = |(path, text): (PathBuf, String)| {
+        let path = path.strip_prefix("src").ok()?.to_owned();
+        Some((path, code(text.split("#[cfg(test)]").next().unwrap())))
+    };
+    sources().into_iter().filter_map(inside).collect()
+}
+
+/// Rust without comments and without what stands inside strings and characters.
+fn code(text: &str) -> String {
+    let (mut kept, mut rest) = (String::new(), text);
+    while let Some(c) = rest.chars().next() {
+        let raw = rest.strip_prefix('r').map(|r| r.trim_start_matches('#')).filter(|r| r.starts_with('"'));
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if let Some(open) = raw.filter(|_| !kept.ends_with(|c: char| c.is_alphanumeric() || c == '_')) {
+            let hashes = rest.len() - open.len() - 1;
+            let close = format!("\"{}", "#".repeat(hashes));
+            hashes + 2 + open[1..].find(&close).unwrap() + close.len()
+        } else if c == '"' {
+            let mut escaped = false;
+            let end = rest[1..].find(|c: char| {
+                let closes = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                closes
+            });
+            end.unwrap() + 2
+        } else if rest.starts_with("'\\") {
+            rest[3..].find('\'').unwrap() + 4
+        } else if c == '\'' && rest.chars().nth(2) == Some('\'') {
+            2 + rest.chars().nth(1).unwrap().len_utf8()
+        } else {
+            kept.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        };
+        if !rest.starts_with("//") {
+            kept.push_str("\"\"");
+        }
+        rest = &rest[skipped..];
+    }
+    kept
+}
+
+#[test]
+fn code_is_told_from_comments_and_strings() {
+    let text = "a(\"b \\\" c\", r#\"d \" e\"#, '\\'', 'f', 'λ'); // g\nfn h<'i>(j: &'i str) {}";
+    assert_eq!(code(text), "a(\"\", \"\", \"\", \"\", \"\"); \nfn h<'i>(j: &'i str) {}");
+}
+
+/// The words of a text that an identifier could be.
+fn words(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').collect()
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     let silent: Vec<_> = sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(p, _)| p).collect();
@@ -59,8 +142,7 @@ fn no_file_is_too_long() {
 /// Rooms named after `crate::` in a source, `use crate::{a, b::{c}}` included.
 fn rooms_used(text: &str) -> BTreeSet<String> {
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let code: String =
-        text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let code = code(text);
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -109,16 +191,28 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
     rows.collect()
 }
 
+/// The room that a path below `src` lies in; `lib.rs` and `main.rs` are the house.
+fn room_of(path: &Path) -> Option<String> {
+    let first = path.iter().next().unwrap().to_string_lossy().replace(".rs", "");
+    (first != "lib" && first != "main").then_some(first)
+}
+
+#[test]
+fn every_room_is_on_the_map() {
+    let rooms: BTreeSet<String> = code_of_src().iter().filter_map(|(path, _)| room_of(path)).collect();
+    assert_eq!(allowed().into_keys().collect::<BTreeSet<_>>(), rooms, "the table of ARCHITECTURE.md");
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let map: String = lib.lines().filter(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n");
+    let missing: Vec<&String> = rooms.iter().filter(|room| !words(&map).contains(room.as_str())).collect();
+    assert!(missing.is_empty(), "the doc comment of src/lib.rs does not name {missing:?}");
+}
+
 #[test]
 fn rooms_use_only_what_they_may() {
     let allowed = allowed();
     let mut wrong = Vec::new();
     for (path, text) in sources() {
-        let Ok(inside) = path.strip_prefix("src") else { continue };
-        let room = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
-        if room == "lib" || room == "main" {
-            continue;
-        }
+        let Some(room) = path.strip_prefix("src").ok().and_then(room_of) else { continue };
         let may_use = allowed.get(&room).unwrap_or_else(|| panic!("`{room}` has no row in ARCHITECTURE.md"));
         for used in rooms_used(&text) {
             if used != room && !may_use.contains(&used) {
@@ -133,17 +227,41 @@ fn rooms_use_only_what_they_may() {
 fn science_and_service_keep_apart() {
     // Crates that a room must not name, whatever its imports from our own rooms are.
     let rules: [(&str, &[&str]); 4] = [
-        ("src/probe", &["tokio::", "sqlx::", "axum::", "ureq::"]),
-        ("src/domain", &["tokio::", "sqlx::", "axum::", "std::fs", "std::net"]),
-        ("src/api", &["candle_core", "candle_nn", "sqlx::query"]),
-        ("src/intake", &["candle_core", "sqlx::query", "File::open("]),
+        ("probe", &["tokio::", "sqlx::", "axum::", "ureq::"]),
+        ("domain", &["tokio::", "sqlx", "axum::", "std::fs", "std::net"]),
+        ("api", &["candle_core", "candle_nn"]),
+        ("intake", &["candle_core", "File::open("]),
     ];
-    for (path, text) in sources() {
+    for (path, code) in code_of_src() {
         for (room, forbidden) in rules.iter().filter(|(room, _)| path.starts_with(room)) {
-            let code = text.split("#[cfg(test)]").next().unwrap();
             for word in *forbidden {
-                assert!(!code.contains(word), "{} names `{word}`, which `{room}` must not", path.display());
+                assert!(!code.contains(word), "src/{} names `{word}`, which `{room}` must not", path.display());
             }
+        }
+    }
+}
+
+#[test]
+fn sql_stays_in_the_store() {
+    for (path, code) in code_of_src() {
+        let query =
+            ["sqlx::query", "query_as", "query_scalar", "QueryBuilder"].iter().find(|word| code.contains(**word));
+        assert!(query.is_none() || path.starts_with("store"), "src/{} makes queries: {query:?}", path.display());
+    }
+}
+
+#[test]
+fn words_are_not_made_by_way_of_json() {
+    for (path, code) in code_of_src() {
+        for (at, opening) in code.match_indices("json!(") {
+            let inside = &code[at + opening.len()..];
+            let mut depth = 1;
+            let end = inside.find(|c: char| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                depth == 0
+            });
+            let after = inside[end.unwrap() + 1..].trim_start();
+            assert!(!after.starts_with(".as_str()"), "src/{}: `json!(…).as_str()`", path.display());
         }
     }
 }
@@ -155,6 +273,28 @@ fn every_setting_is_explained() {
     for (i, line) in lines.iter().enumerate() {
         if line.contains('=') && !line.starts_with('#') {
             assert!(lines[i - 1].starts_with("# "), "no comment above `{line}` in config/default.toml");
+        }
+    }
+}
+
+/// A setting is read as a field outside `src/config`, or where the protocol is made: its digest decides results.
+#[test]
+fn every_setting_has_a_reader() {
+    let sources = code_of_src();
+    let (config, others): (Vec<_>, Vec<_>) = sources.iter().partition(|(path, _)| path.starts_with("config"));
+    let making = config.iter().find_map(|(_, code)| code.split("fn protocol(").nth(1)).expect("`protocol` is there");
+    let making = making.split("\n    }").next().unwrap();
+    let text = fs::read_to_string(root().join("config/default.toml")).unwrap();
+    let settings: toml::Table = toml::from_str(&text).unwrap();
+    for (section, keys) in &settings {
+        for key in keys.as_table().unwrap().keys() {
+            let field = format!(".{key}");
+            let names = |code: &str| {
+                let mut after = code.match_indices(&field).map(|(at, word)| &code[at + word.len()..]);
+                after.any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '('))
+            };
+            let read = others.iter().any(|(_, code)| names(code)) || names(making);
+            assert!(read, "nothing reads `{section}.{key}` of config/default.toml");
         }
     }
 }
@@ -178,18 +318,56 @@ fn migrations_are_numbered_in_order() {
     }
 }
 
+/// Files of the repository, relative: tracked, or neither tracked nor ignored. Without git, all but build outputs.
+fn repository() -> Vec<PathBuf> {
+    if root().join(".git").exists() {
+        let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+        let output = std::process::Command::new("git").current_dir(root()).args(list).output().expect("git runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        // What is deleted is still listed until that is staged.
+        return names
+            .map(|name| PathBuf::from(str::from_utf8(name).unwrap()))
+            .filter(|p| root().join(p).exists())
+            .collect();
+    }
+    let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    let found = top.filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with("target"));
+    let below = |path: PathBuf| if path.is_dir() { files(&path, "") } else { vec![path] };
+    found.flat_map(below).map(|path| path.strip_prefix(root()).unwrap().to_owned()).collect()
+}
+
 #[test]
-fn fixtures_and_samples_stay_small() {
-    let size = |folder: &str| files(&root().join(folder), "").iter().map(|p| p.metadata().unwrap().len()).sum::<u64>();
-    let total = size("tests") + size("data");
-    assert!(total < 50_000_000, "fixtures and samples take {total} bytes");
+fn the_repository_is_light_and_holds_no_debris() {
+    let files = repository();
+    let strange: Vec<&PathBuf> =
+        files.iter().filter(|path| !TOP.contains(&path.iter().next().unwrap().to_str().unwrap())).collect();
+    assert!(strange.is_empty(), "not among what lies at the top of the repository: {strange:?}");
+    let bytes: u64 = files.iter().map(|path| root().join(path).metadata().unwrap().len()).sum();
+    println!("{} files, {bytes} bytes", files.len());
+    assert!(bytes < MOST_BYTES, "the repository takes {bytes} bytes, more than {MOST_BYTES}");
+}
+
+/// A test that cannot run here is ignored by name, and `.ci/run` runs it where it can.
+#[test]
+fn no_test_passes_by_skipping() {
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("tests")) {
+        assert!(!text.contains(concat!("\"skip", "ped: ")), "{} passes where it skips", path.display());
+        for part in text.split("#[ignore = \"reads $CLAY_PROBE_").skip(1) {
+            let prefix = format!("{}_", part.split('"').next().unwrap().to_lowercase());
+            let name = part.split("fn ").nth(1).unwrap();
+            assert!(name.starts_with(&prefix), "{}: its name must start with `{prefix}`: {name:.40}", path.display());
+            assert!(ci.contains(&format!("--ignored {prefix}")), ".ci/run does not run `{prefix}…`");
+        }
+    }
 }
 
 #[test]
 fn scripts_are_executable() {
     use std::os::unix::fs::PermissionsExt;
-    for script in [".ci/run", "tests/compose.sh"] {
-        let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
-        assert!(mode & 0o111 == 0o111, "{script} has mode {mode:o}");
+    for script in files(&root().join("tests"), ".sh").into_iter().chain([root().join(".ci/run")]) {
+        let mode = fs::metadata(&script).unwrap().permissions().mode();
+        assert!(mode & 0o111 == 0o111, "{} has mode {mode:o}", script.display());
     }
 }

@@ -26,6 +26,7 @@ use self::{
 use super::{DemoError, ckpt};
 use crate::{
     config::{self, Config, Split},
+    error::Told,
     probe::chips::Dataset,
 };
 
@@ -139,7 +140,7 @@ impl Trainer {
 
 /// The chips of `data` marked `train` and `val` in its manifest.
 fn chips(data: &Path) -> Result<(Vec<Chip>, Vec<Chip>), DemoError> {
-    let defaults = Config::load(None, &[]).map_err(|error| DemoError::Refused(error.to_string()))?;
+    let defaults = Config::load(None, &[])?;
     let settings = config::Probe { data: data.to_owned(), split: Split::List, ..defaults.probe };
     let cache = tempfile::tempdir().map_err(DemoError::io(std::env::temp_dir()))?;
     let dataset = Dataset::open(&settings, cache.path(), &mut |_| {})?;
@@ -157,12 +158,14 @@ fn chips(data: &Path) -> Result<(Vec<Chip>, Vec<Chip>), DemoError> {
     };
     let (train, val) = (of("train"), of("val"));
     if train.is_empty() || val.is_empty() {
-        return Err(DemoError::Refused(format!(
-            "`{}` has {} chips to train on and {} to validate on, of {CROP} px or more; hint: its `manifest.csv` must mark both, `train` and `val`",
+        let message = format!(
+            "`{}` has {} chips to train on and {} to validate on, of {CROP} px or more",
             data.display(),
             train.len(),
             val.len()
-        )));
+        );
+        let hint = "its `manifest.csv` must mark both, `train` and `val`".to_owned();
+        return Err(DemoError::Refused(Told { message, hint: Some(hint) }));
     }
     Ok((train, val))
 }

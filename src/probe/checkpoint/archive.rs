@@ -12,6 +12,7 @@ use super::{
     error::{CheckpointError, Result},
     file::TrainerFile,
 };
+use crate::domain::Reason;
 
 /// More entries than any checkpoint has (a full one of the large model: about 1,500).
 const MAX_ENTRIES: u64 = 100_000;
@@ -45,10 +46,10 @@ impl Archive {
     pub fn open(file: TrainerFile) -> Result<Self> {
         let path = file.path().to_owned();
         let torn = |what: &str| {
-            let what = format!("is not a whole ZIP archive: {what}; hint: is it still being written?");
-            CheckpointError::later("truncated", &path, what)
+            let what = format!("is not a whole ZIP archive: {what}");
+            CheckpointError::later(Reason::Truncated, &path, what).half_written()
         };
-        let refuse = |what: String| CheckpointError::refuse("not-a-checkpoint", &path, what);
+        let refuse = |what: String| CheckpointError::refuse(Reason::NotACheckpoint, &path, what);
         let declared = declared_entries(&file)?.ok_or_else(|| torn("it has no end record"))?;
         if declared > MAX_ENTRIES {
             return Err(refuse(format!("declares {declared} ZIP entries; a checkpoint has at most {MAX_ENTRIES}")));
@@ -63,10 +64,8 @@ impl Archive {
             let entry = zip.by_index_data(index).map_err(|e| torn(&e.to_string()))?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
             if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-                return Err(refuse(format!(
-                    "holds the compressed or encrypted ZIP entry `{}`; hint: PyTorch stores entries as they are",
-                    name.escape_debug()
-                )));
+                let what = format!("holds the compressed or encrypted ZIP entry `{}`", name.escape_debug());
+                return Err(refuse(what).with_hint("PyTorch stores entries as they are"));
             }
             if entry.compressed_size() != entry.size() || entry.size() > file.size() {
                 return Err(torn(&format!("entry `{}` is larger than the file", name.escape_debug())));
@@ -95,7 +94,7 @@ impl Archive {
         let size = self.size("data.pkl").unwrap_or(0);
         if size > MAX_PICKLE {
             let what = format!("has a `data.pkl` of {size} bytes; at most {MAX_PICKLE} are read");
-            return Err(CheckpointError::refuse("bad-pickle", self.file.path(), what));
+            return Err(CheckpointError::refuse(Reason::BadPickle, self.file.path(), what));
         }
         let mut bytes = Vec::new();
         self.read("data.pkl", 0..size, &mut bytes)?;
@@ -124,7 +123,7 @@ impl Archive {
         let entry = self.entries.get(&format!("{}{name}", self.top)).cloned();
         let Some(entry) = entry.filter(|e| range.start <= range.end && range.end <= e.size) else {
             let what = format!("lacks bytes of the ZIP entry `{}`", name.escape_debug());
-            return Err(CheckpointError::later("truncated", self.file.path(), what));
+            return Err(CheckpointError::later(Reason::Truncated, self.file.path(), what));
         };
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         if let Some(start) = self.proven.get(&entry.index) {
@@ -142,7 +141,7 @@ impl Archive {
         let path = self.file.path();
         let broken = |e: &dyn std::fmt::Display| {
             let what = format!("has a damaged ZIP entry `{}`: {e}", name.escape_debug());
-            CheckpointError::later("truncated", path, what)
+            CheckpointError::later(Reason::Truncated, path, what)
         };
         self.chunk.resize(CHUNK, 0);
         let mut reader = self.zip.by_index(entry.index).map_err(|e| broken(&e))?;
@@ -157,7 +156,7 @@ impl Archive {
                 Err(e) if e.kind() == std::io::ErrorKind::InvalidData && at == entry.size => {
                     let what =
                         format!("has wrong bytes: the CRC of its ZIP entry `{}` does not match", name.escape_debug());
-                    return Err(CheckpointError::later("checksum", path, what));
+                    return Err(CheckpointError::later(Reason::Checksum, path, what));
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return Err(broken(&"it ends too early")),
                 Err(e) => return Err(CheckpointError::io(path, &e)),

@@ -8,7 +8,7 @@ use super::{
     safetensors, torch,
     view::{Store, View},
 };
-use crate::domain::{Digest, Epoch, Format, ValueSource};
+use crate::domain::{Digest, Epoch, Format, Reason, ValueSource};
 
 /// What a container holds.
 pub(super) struct Contents {
@@ -23,8 +23,8 @@ pub(super) struct Contents {
 /// What stands under one key of the state dict.
 pub(super) enum Entry {
     Tensor(View),
-    /// A tensor that cannot be read: class-word, and why.
-    Broken(&'static str, String),
+    /// A tensor that cannot be read, and why.
+    Broken(Reason, String),
     /// No tensor, but this: `a string`.
     Other(&'static str),
 }
@@ -38,22 +38,24 @@ pub(super) enum Container {
 /// Reads what a file's container says; what it is decides its content, not its name.
 pub(super) fn open(file: &TrainerFile, options: &Options) -> Result<(Container, Contents)> {
     let path = file.path();
-    let refuse = |what| CheckpointError::refuse("not-a-checkpoint", path, what);
+    let refuse = |what| CheckpointError::refuse(Reason::NotACheckpoint, path, what);
+    let not_yet = |what| CheckpointError::later(Reason::NotACheckpoint, path, what).half_written();
     let start = file.start(1_024)?;
     match start.as_slice() {
-        [] => Err(CheckpointError::later("not-a-checkpoint", path, "is empty; hint: is it still being written?")),
+        [] => Err(not_yet("is empty")),
         [b'P', b'K', 3, 4, ..] => {
             let mut archive = Archive::open(file.clone())?;
             let contents = torch::read(&mut archive, options)?;
             Ok((Container::Zip(Box::new(archive)), contents))
         }
         [b'P'] | [b'P', b'K'] | [b'P', b'K', 3] => {
-            Err(CheckpointError::later("truncated", path, "holds only the first bytes of a ZIP archive"))
+            Err(CheckpointError::later(Reason::Truncated, path, "holds only the first bytes of a ZIP archive"))
         }
         // A pickled long: the magic number before the tensors.
         [0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, ..] => {
-            let what = "is in PyTorch's legacy format (before 1.6); hint: load it and save it again with a newer one";
-            Err(CheckpointError::refuse("legacy-format", path, what))
+            let what = "is in PyTorch's legacy format (before 1.6)";
+            let hint = "load it and save it again with a newer one";
+            Err(CheckpointError::refuse(Reason::LegacyFormat, path, what).with_hint(hint))
         }
         [0x80, 2..=5, ..] => Err(refuse("is a bare pickle, not what `torch.save` writes")),
         start if safetensors::is_likely(start, file.size()) => {
@@ -61,9 +63,7 @@ pub(super) fn open(file: &TrainerFile, options: &Options) -> Result<(Container, 
             Ok((Container::Safetensors(file.clone()), contents))
         }
         // Some file systems give a file its size before its bytes.
-        start if start.iter().all(|&b| b == 0) => {
-            Err(CheckpointError::later("not-a-checkpoint", path, "starts with zeros; hint: is it still being written?"))
-        }
+        start if start.iter().all(|&b| b == 0) => Err(not_yet("starts with zeros")),
         [b'<', ..] => Err(refuse("is text, perhaps an error page of a download, not a checkpoint")),
         _ => Err(refuse("is neither a ZIP archive of `torch.save` nor safetensors")),
     }

@@ -1,44 +1,64 @@
-//! Why a checkpoint is refused: a class-word for programs, a sentence for people, and whether to try again.
+//! Why a checkpoint is refused: a reason code, a sentence, what to do, and whether to try again.
 
 use std::{io, path::Path};
 
+use crate::domain::{Failure, Fault, Reason};
+
 /// Why a checkpoint is refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CheckpointError {
-    /// A class-word: `not-a-checkpoint`, `truncated`, `checksum`, `legacy-format`, `bad-pickle`, `unsafe-pickle`,
-    /// `no-state-dict`, `no-encoder`, `clay-v1`, `duplicate-tensor`, `missing-tensor`, `unexpected-tensor`,
-    /// `wrong-shape`, `wrong-dtype`, `non-finite`, and of the file itself `missing`, `unreadable`, `changed`.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// Names the file and the tensor.
     pub message: String,
-    /// Half written, perhaps: try again when it changed.
-    pub retry: bool,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Passing: half written, perhaps; try again when it changed. Surroundings: our own folder failed.
+    pub fault: Fault,
 }
 
 impl CheckpointError {
     /// A final refusal of the file at `path`; `what` follows its name in the message.
-    pub(super) fn refuse(reason: &'static str, path: &Path, what: impl AsRef<str>) -> Self {
-        Self { reason, message: format!("`{}` {}", path.display(), what.as_ref()), retry: false }
+    pub(super) fn refuse(reason: Reason, path: &Path, what: impl AsRef<str>) -> Self {
+        let message = format!("`{}` {}", path.display(), what.as_ref());
+        Self { reason, message, hint: None, fault: Fault::Final }
     }
 
     /// A refusal that may be over once the writer is done.
-    pub(super) fn later(reason: &'static str, path: &Path, what: impl AsRef<str>) -> Self {
-        Self { retry: true, ..Self::refuse(reason, path, what) }
+    pub(super) fn later(reason: Reason, path: &Path, what: impl AsRef<str>) -> Self {
+        Self { fault: Fault::Passing, ..Self::refuse(reason, path, what) }
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same for a file that its writer may not be done with.
+    #[must_use]
+    pub(super) fn half_written(self) -> Self {
+        self.with_hint("is it still being written?")
     }
 
     /// What the system said when the file at `path` was opened or read.
     pub(super) fn io(path: &Path, source: &io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => {
-                Self::later("missing", path, "does not exist, or is a link to a file that does not (yet)")
+                Self::later(Reason::Missing, path, "does not exist, or is a link to a file that does not (yet)")
             }
             io::ErrorKind::PermissionDenied => {
-                Self::later("unreadable", path, "may not be read: permission denied; hint: is it still being written?")
+                Self::later(Reason::Unreadable, path, "may not be read: permission denied").half_written()
             }
-            io::ErrorKind::UnexpectedEof => Self::later("truncated", path, "ends before its content does"),
-            _ => Self::later("unreadable", path, format!("could not be read: {source}")),
+            io::ErrorKind::UnexpectedEof => Self::later(Reason::Truncated, path, "ends before its content does"),
+            _ => Self::later(Reason::Unreadable, path, format!("could not be read: {source}")),
         }
+    }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(CheckpointError { reason, message, hint, fault }: CheckpointError) -> Self {
+        Self { reason, message, hint, fault }
     }
 }
 

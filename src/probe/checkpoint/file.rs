@@ -9,26 +9,16 @@ use std::{
 };
 
 use super::error::{CheckpointError, Result};
+use crate::domain::{Identity, Reason};
 
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    mtime: (i64, i64),
-    ctime: (i64, i64),
-}
-
-impl Identity {
-    fn of(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            ctime: (meta.ctime(), meta.ctime_nsec()),
-        }
+fn identity(meta: &Metadata) -> Identity {
+    let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    Identity {
+        device: meta.dev(),
+        inode: meta.ino(),
+        size: meta.size(),
+        mtime_ns: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+        ctime_ns: nanoseconds(meta.ctime(), meta.ctime_nsec()),
     }
 }
 
@@ -51,9 +41,9 @@ impl TrainerFile {
         let meta = file.metadata().map_err(|e| CheckpointError::io(path, &e))?;
         if !meta.is_file() {
             let what = if meta.is_dir() { "is a folder, not a file" } else { "is not a regular file" };
-            return Err(CheckpointError::refuse("unreadable", path, what));
+            return Err(CheckpointError::refuse(Reason::Unreadable, path, what));
         }
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), opened: Identity::of(&meta), position: 0 })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), opened: identity(&meta), position: 0 })
     }
 
     pub fn path(&self) -> &Path {
@@ -83,16 +73,16 @@ impl TrainerFile {
     /// behind the open descriptor.
     pub fn check_unchanged(&self) -> Result<()> {
         let meta = self.file.metadata().map_err(|e| CheckpointError::io(&self.path, &e))?;
-        let now = Identity::of(&meta);
+        let now = identity(&meta);
         let changed = |how: &str| {
-            let what = format!("was {how} while it was read; hint: it is read again once it has settled");
-            Err(CheckpointError::later("changed", &self.path, what))
+            let refusal = CheckpointError::later(Reason::Changed, &self.path, format!("was {how} while it was read"));
+            Err(refusal.with_hint("it is read again once it has settled"))
         };
         match std::fs::metadata(&self.path) {
             Ok(meta) if (meta.dev(), meta.ino()) != (now.device, now.inode) => changed("replaced"),
             Ok(_) if now != self.opened => changed("written to"),
             // Deleting changes ctime, and nothing else.
-            Err(_) if Identity { ctime: self.opened.ctime, ..now } != self.opened => changed("written to"),
+            Err(_) if Identity { ctime_ns: self.opened.ctime_ns, ..now } != self.opened => changed("written to"),
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -126,6 +116,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::domain::Fault;
 
     #[test]
     fn writing_and_replacing_are_noticed_and_deleting_is_not_a_change() {
@@ -136,10 +127,10 @@ mod tests {
             let file = TrainerFile::open(&path).unwrap();
             file.check_unchanged().unwrap();
             change();
-            file.check_unchanged().err().map(|e| (e.reason, e.retry))
+            file.check_unchanged().err().map(|e| (e.reason, e.fault))
         };
         let other = folder.path().join("b.ckpt");
-        let changed = Some(("changed", true));
+        let changed = Some((Reason::Changed, Fault::Passing));
         assert_eq!(reason_after(&|| fs::write(&path, b"first and more").unwrap()), changed);
         assert_eq!(reason_after(&|| fs::write(&path, b"").unwrap()), changed);
         let replace = || {
@@ -155,6 +146,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe.ckpt");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-        assert_eq!(TrainerFile::open(&path).unwrap_err().reason, "unreadable");
+        assert_eq!(TrainerFile::open(&path).unwrap_err().reason, Reason::Unreadable);
     }
 }

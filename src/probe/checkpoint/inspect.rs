@@ -5,14 +5,14 @@ use std::{fmt, path::Path};
 use serde::Serialize;
 
 use super::{
-    CheckpointError, Encoder, Options,
+    Encoder, Options,
     contents::{self, Container, Contents},
     dtype_of,
     error::Result,
     file::TrainerFile,
     proof,
 };
-use crate::domain::{Digest, EncoderShape, Epoch, Format};
+use crate::domain::{Digest, EncoderShape, Epoch, Failure, Fault, Format, Reason};
 
 /// What `inspect CKPT` tells; what is not known is null.
 #[derive(Clone, Debug, Serialize)]
@@ -29,8 +29,9 @@ pub struct CheckpointReport {
     /// `f32`, `f16`, `bf16`, `f64` or `mixed`.
     pub dtype: Option<String>,
     pub usable: bool,
-    /// A class-word; null when usable.
-    pub reason: Option<&'static str>,
+    /// A reason code; null when usable.
+    pub reason: Option<Reason>,
+    /// With what to do.
     pub message: Option<String>,
     /// Whether trying again later can help: the file is not there, not whole, or changing.
     pub retry: bool,
@@ -67,8 +68,10 @@ pub fn inspect(path: &Path, options: &Options) -> CheckpointReport {
         file.check_unchanged().and(read)
     }) {
         Ok(()) => report.usable = true,
-        Err(CheckpointError { reason, message, retry }) => {
-            (report.reason, report.message, report.retry) = (Some(reason), Some(message), retry);
+        Err(refusal) => {
+            let failure = Failure::from(refusal);
+            (report.reason, report.message) = (Some(failure.reason), Some(failure.text()));
+            report.retry = failure.fault != Fault::Final;
         }
     }
     report
@@ -132,7 +135,7 @@ impl fmt::Display for CheckpointReport {
         line(f, "weights digest", self.weights_digest.map(|d| d.to_string()))?;
         match (&self.reason, &self.message) {
             (Some(reason), Some(message)) => {
-                line(f, "refused", Some((*reason).to_owned()))?;
+                line(f, "refused", Some(reason.to_string()))?;
                 line(f, "because", Some(message.clone()))
             }
             _ => line(f, "usable", Some("yes".to_owned())),

@@ -34,7 +34,7 @@ pub use inspect::{CheckpointReport, inspect, looks_like_checkpoint};
 pub use pin::pin;
 
 use super::encoder::keys::{self, Problems, Stored};
-use crate::domain::{Digest, EncoderShape, Epoch, Format, ValueSource};
+use crate::domain::{Digest, EncoderShape, Epoch, Format, Reason, ValueSource};
 use contents::{Container, Contents, Entry};
 use error::Result;
 use file::TrainerFile;
@@ -95,7 +95,7 @@ impl Checkpoint {
             }),
             (_, Some(refusal)) => Err(refusal),
             // The check names what the sizes are inferred from; kept for the type's sake.
-            (None, None) => Err(CheckpointError::refuse("wrong-shape", path, "does not tell its encoder's size")),
+            (None, None) => Err(no_size(path)),
         }
     }
 
@@ -142,7 +142,7 @@ impl Checkpoint {
     /// One tensor, row-major, as f32; CRC and finiteness are checked.
     pub fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, CheckpointError> {
         let Some(view) = self.views.get(name) else {
-            return Err(CheckpointError::refuse("missing-tensor", &self.path, format!("has no tensor `{name}`")));
+            return Err(CheckpointError::refuse(Reason::MissingTensor, &self.path, format!("has no tensor `{name}`")));
         };
         let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
         self.container.read(view, &mut bytes, &mut scratch)?;
@@ -187,8 +187,8 @@ struct Encoder {
     shape: Option<EncoderShape>,
     problems: Problems,
     views: BTreeMap<String, View>,
-    /// Class-word and reason of the first tensor whose bytes are not there.
-    broken: Option<(&'static str, String)>,
+    /// The first tensor whose bytes are not there.
+    broken: Option<(Reason, String)>,
 }
 
 impl Encoder {
@@ -213,7 +213,7 @@ impl Encoder {
         // Views may overlap, but a file does not become many times larger by it.
         let bytes = views.values().fold(0u64, |sum, view| sum.saturating_add(view.bytes()));
         if bytes > container.file().size().saturating_mul(MAX_OVERLAP) {
-            broken.push(("wrong-shape", format!("declares {bytes} bytes of tensors, far more than it has")));
+            broken.push((Reason::WrongShape, format!("declares {bytes} bytes of tensors, far more than it has")));
         }
         Ok(Self { format, epoch, global_step, about, shape, problems, views, broken: broken.into_iter().next() })
     }
@@ -233,8 +233,8 @@ impl Encoder {
     /// Why the set of tensors is refused, if it is. Bytes that are not there come first: the rest may be their fault.
     fn refusal(&self, path: &Path) -> Option<CheckpointError> {
         match &self.broken {
-            Some(("truncated", what)) => Some(CheckpointError::later("truncated", path, what)),
-            Some((reason, what)) => Some(CheckpointError::refuse(reason, path, what)),
+            Some((Reason::Truncated, what)) => Some(CheckpointError::later(Reason::Truncated, path, what)),
+            Some((reason, what)) => Some(CheckpointError::refuse(*reason, path, what)),
             None => self.problems.reason().map(|_| refusal_of(path, &self.problems)),
         }
     }
@@ -253,5 +253,10 @@ fn dtype_of(views: &BTreeMap<String, View>) -> &'static str {
 }
 
 fn refusal_of(path: &Path, problems: &Problems) -> CheckpointError {
-    CheckpointError::refuse(problems.reason().unwrap_or("wrong-shape"), path, problems.to_string())
+    let reason = problems.reason().unwrap_or(Reason::WrongShape);
+    CheckpointError { hint: problems.hint(), ..CheckpointError::refuse(reason, path, problems.to_string()) }
+}
+
+fn no_size(path: &Path) -> CheckpointError {
+    CheckpointError::refuse(Reason::WrongShape, path, "does not tell its encoder's size")
 }

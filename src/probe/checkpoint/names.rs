@@ -6,6 +6,7 @@ use super::{
     contents::Entry,
     error::{CheckpointError, Result},
 };
+use crate::domain::Reason;
 
 /// Buffers that some revisions store, and that are computed anyhow.
 const IGNORED: [&str; 2] = ["pos_encoding", "band_encoding"];
@@ -26,7 +27,7 @@ pub(super) fn encoder_entries(path: &Path, entries: Vec<(String, Entry)>) -> Res
     let v1_parts = prefix == "model.encoder." && ["model.teacher.", "model.proj.", "model.mrl."].into_iter().any(has);
     if marks < MARKS.len() && (v1_tensors || v1_parts) {
         let what = "holds the encoder of Clay v1 (1.0 or 1.5); only Clay v0 is supported";
-        return Err(CheckpointError::refuse("clay-v1", path, what));
+        return Err(CheckpointError::refuse(Reason::ClayV1, path, what));
     }
     if marks == 0 {
         let mut starts: Vec<String> = clean.iter().map(|(_, key, _)| start_of(key)).collect();
@@ -38,7 +39,7 @@ pub(super) fn encoder_entries(path: &Path, entries: Vec<(String, Entry)>) -> Res
             starts => format!("its {} keys start with {}", clean.len(), starts.join(", ")),
         };
         let what = format!("holds no encoder of Clay v0: no `{}`; {keys}", MARKS[0]);
-        return Err(CheckpointError::refuse("no-encoder", path, what));
+        return Err(CheckpointError::refuse(Reason::NoEncoder, path, what));
     }
     let mut found: BTreeMap<String, (String, Entry)> = BTreeMap::new();
     let mut twice = Vec::new();
@@ -51,7 +52,7 @@ pub(super) fn encoder_entries(path: &Path, entries: Vec<(String, Entry)>) -> Res
     if !twice.is_empty() {
         twice.truncate(20);
         let what = format!("holds tensors twice: {}", twice.join(", "));
-        return Err(CheckpointError::refuse("duplicate-tensor", path, what));
+        return Err(CheckpointError::refuse(Reason::DuplicateTensor, path, what));
     }
     Ok(found.into_iter().map(|(name, (_, entry))| (name, entry)).collect())
 }

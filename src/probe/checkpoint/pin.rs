@@ -17,17 +17,17 @@ use super::{
     dtype_of,
     error::Result,
     file::TrainerFile,
-    proof,
+    no_size, proof,
     view::View,
 };
-use crate::domain::{Digest, Pinned};
+use crate::domain::{Digest, Fault, Pinned, Reason};
 
 /// Proves a checkpoint and copies its encoder into `<pins>/<weights_digest>.safetensors`.
 ///
 /// The copy keeps the stored dtypes and is renamed into place when whole and on disk; one that is there already is
 /// kept. One tensor is in memory at a time. Of the trainer's file only the directory, `data.pkl` and the encoder's
 /// storages are read. Fails with `changed` when the file was written to or replaced meanwhile, and with
-/// `pin-failed` when our own folder cannot be written.
+/// `io` when our own folder cannot be written.
 pub fn pin(path: &Path, pins: &Path, options: &Options) -> Result<Pinned, CheckpointError> {
     let file = TrainerFile::open(path)?;
     let copied = copy(&file, pins, options);
@@ -53,7 +53,7 @@ fn copy(file: &TrainerFile, pins: &Path, options: &Options) -> Result<(NamedTemp
         return Err(refusal);
     }
     let Some(shape) = encoder.shape else {
-        return Err(CheckpointError::refuse("wrong-shape", path, "does not tell its encoder's size"));
+        return Err(no_size(path));
     };
     let mut metadata = Map::new();
     metadata.insert("format".into(), "clay-probe pin 1".into());
@@ -157,9 +157,6 @@ impl Layout {
 
 /// A failure of our own folder; not the checkpoint's fault.
 fn ours(path: &Path, source: &io::Error) -> CheckpointError {
-    CheckpointError::later(
-        "pin-failed",
-        path,
-        format!("could not be written: {source}; hint: is the disk full, or `store.pins` not ours?"),
-    )
+    let refusal = CheckpointError::refuse(Reason::Io, path, format!("could not be written: {source}"));
+    CheckpointError { fault: Fault::Surroundings, ..refusal.with_hint("is the disk full, or `store.dir` not ours?") }
 }

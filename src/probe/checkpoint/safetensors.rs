@@ -15,7 +15,7 @@ use super::{
     file::TrainerFile,
     view::View,
 };
-use crate::domain::{Epoch, Format, ValueSource};
+use crate::domain::{Epoch, Format, Reason, ValueSource};
 
 /// More than any header needs (one of the large model: about 40 kB).
 const MAX_HEADER: u64 = 16 << 20;
@@ -34,10 +34,10 @@ pub(super) fn header(file: &TrainerFile) -> Result<Vec<u8>> {
     let len = header_len(&file.start(8)?).unwrap_or(u64::MAX);
     if len > MAX_HEADER {
         let what = format!("declares a safetensors header of {len} bytes; at most {MAX_HEADER} are read");
-        return Err(CheckpointError::refuse("not-a-checkpoint", file.path(), what));
+        return Err(CheckpointError::refuse(Reason::NotACheckpoint, file.path(), what));
     }
     if len > file.size().saturating_sub(8) {
-        return Err(CheckpointError::later("truncated", file.path(), "ends within its safetensors header"));
+        return Err(CheckpointError::later(Reason::Truncated, file.path(), "ends within its safetensors header"));
     }
     let mut header = vec![0; len as usize];
     file.read_exact_at(&mut header, 8)?;
@@ -47,7 +47,7 @@ pub(super) fn header(file: &TrainerFile) -> Result<Vec<u8>> {
 /// Reads the header; `epoch` and `global_step` may stand in its metadata.
 pub(super) fn read(file: &TrainerFile) -> Result<Contents> {
     let header_bytes = header(file)?;
-    let refuse = |what: String| CheckpointError::refuse("not-a-checkpoint", file.path(), what);
+    let refuse = |what: String| CheckpointError::refuse(Reason::NotACheckpoint, file.path(), what);
     let header: Header = serde_json::from_slice(&header_bytes)
         .map_err(|e| refuse(format!("looks like safetensors, but its header cannot be read: {e}")))?;
     let start = 8 + header_bytes.len() as u64;
@@ -58,14 +58,14 @@ pub(super) fn read(file: &TrainerFile) -> Result<Contents> {
     match end {
         None => return Err(refuse("is no valid safetensors file: its tensors overlap or leave gaps".into())),
         Some(end) if end > data => {
-            let what = format!("holds {data} of {end} bytes of tensors; hint: is it still being written?");
-            return Err(CheckpointError::later("truncated", file.path(), what));
+            let what = format!("holds {data} of {end} bytes of tensors");
+            return Err(CheckpointError::later(Reason::Truncated, file.path(), what).half_written());
         }
         Some(end) if end < data => return Err(refuse("is no valid safetensors file: bytes follow its tensors".into())),
         Some(_) => {}
     }
     let entries = header.tensors.into_iter().map(|(name, tensor)| {
-        let entry = tensor.entry(start).unwrap_or_else(|what| Entry::Broken("not-a-checkpoint", what));
+        let entry = tensor.entry(start).unwrap_or_else(|what| Entry::Broken(Reason::NotACheckpoint, what));
         (name, entry)
     });
     let number = |key: &str| header.metadata.get(key).and_then(|text| text.parse::<u64>().ok());

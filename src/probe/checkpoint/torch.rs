@@ -11,7 +11,7 @@ use super::{
     view::{Store, View},
 };
 use crate::{
-    domain::{Epoch, Format, ValueSource},
+    domain::{Epoch, Format, Reason, ValueSource},
     probe::checkpoint::Options,
 };
 
@@ -20,21 +20,21 @@ pub(super) fn read(archive: &mut Archive, options: &Options) -> Result<Contents>
     let path = archive.file().path().to_owned();
     let refuse = |reason, what: String| CheckpointError::refuse(reason, &path, what);
     if archive.is_big_endian()? {
-        return Err(refuse("wrong-dtype", "was written on a big-endian machine, which is not supported".into()));
+        return Err(refuse(Reason::WrongDtype, "was written on a big-endian machine, which is not supported".into()));
     }
     let bytes = archive.pickle()?;
     let (arena, top) = pickle::read(&bytes, &options.opaque_globals).map_err(|refusal| match refusal {
-        Refusal::Bad(what) => refuse("bad-pickle", format!("holds a `data.pkl` that cannot be read: {what}")),
+        Refusal::Bad(what) => refuse(Reason::BadPickle, format!("holds a `data.pkl` that cannot be read: {what}")),
         Refusal::Unsafe(names) => refuse(
-            "unsafe-pickle",
+            Reason::UnsafePickle,
             format!(
-                "mentions `{}` in its pickle, which is on no list of harmless names (nothing was run); hint: if that \
-                 is only data, add the name to `probe.opaque_globals`",
+                "mentions `{}` in its pickle, which is on no list of harmless names (nothing was run)",
                 names.join("`, `")
             ),
-        ),
+        )
+        .with_hint("if that is only data, add the name to `probe.opaque_globals`"),
     })?;
-    let no_state_dict = |what: String| refuse("no-state-dict", what);
+    let no_state_dict = |what: String| refuse(Reason::NoStateDict, what);
     let Some(dict) = arena.dict(top) else {
         return Err(no_state_dict(format!("holds {} instead of a dictionary", arena.get(top).kind())));
     };
@@ -74,12 +74,17 @@ fn entry(arena: &Arena, value: Id, archive: &Archive) -> Entry {
 }
 
 /// The tensor as a view of its storage's entry, whose size is held against the declared one.
-fn view(arena: &Arena, tensor: &Tensor, archive: &Archive) -> Result<View, (&'static str, String)> {
+fn view(arena: &Arena, tensor: &Tensor, archive: &Archive) -> Result<View, (Reason, String)> {
     let storage = tensor.storage;
     let name = format!("data/{}", arena.str(storage.key).unwrap_or_default());
     let declared = storage.elements.checked_mul(storage.dtype.size() as u64);
     match archive.size(&name) {
-        None => return Err(("truncated", format!("its bytes, the ZIP entry `{}`, are missing", name.escape_debug()))),
+        None => {
+            return Err((
+                Reason::Truncated,
+                format!("its bytes, the ZIP entry `{}`, are missing", name.escape_debug()),
+            ));
+        }
         Some(size) if Some(size) != declared => {
             let elements = storage.elements;
             let what = format!(
@@ -87,13 +92,13 @@ fn view(arena: &Arena, tensor: &Tensor, archive: &Archive) -> Result<View, (&'st
                 name.escape_debug(),
                 storage.dtype.name()
             );
-            return Err(("truncated", what));
+            return Err((Reason::Truncated, what));
         }
         Some(_) => {}
     }
     let store = Store::Entry(name);
     View::new(storage.dtype, (&tensor.shape, &tensor.stride), tensor.offset, storage.elements, store)
-        .map_err(|what| ("bad-pickle", format!("it {what}")))
+        .map_err(|what| (Reason::BadPickle, format!("it {what}")))
 }
 
 /// Lightning's version, plain hyper-parameters and other plain numbers and words at the top.

@@ -19,7 +19,7 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::domain::Digest;
+use crate::domain::{Digest, Reason};
 
 use super::encode::BANDS;
 
@@ -64,7 +64,7 @@ pub struct Entry {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Usable(Stored),
-    Refused { reason: String, message: String },
+    Refused { reason: Reason, message: String },
 }
 
 /// A usable chip.

@@ -7,6 +7,8 @@ use std::{
 
 use chrono::NaiveDate;
 
+use crate::domain::Reason;
+
 use super::{
     ChipError,
     encode::BANDS,
@@ -93,7 +95,7 @@ impl Files {
             match std::fs::read(&self.paths[i]) {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(e) if i > 0 && e.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(ChipError::new("unreadable", format!("`{}` cannot be read: {e}", self.name_of(i)))),
+                Err(e) => Err(ChipError::new(Reason::Unreadable, format!("`{}` cannot be read: {e}", self.name_of(i)))),
             }
         };
         Ok([read(0, true)?, read(1, wanted.water)?, read(2, wanted.cloud)?])
@@ -111,7 +113,7 @@ impl Files {
             look.pixels = keep(tiff.pixels(), &mut look.problems);
         } else {
             let message = format!("`{}`: expected {BANDS} bands, found {}", self.name, header.bands);
-            look.problems.push(ChipError::new("bands", message));
+            look.problems.push(ChipError::new(Reason::Bands, message));
         }
         look.place = keep(header.georef.place(&self.name), &mut look.problems);
         look.date = keep(date(&self.stem(), &header).map_err(|e| e.about(&self.name)), &mut look.problems);
@@ -121,7 +123,7 @@ impl Files {
             look.water = keep(labels::water(bytes, &self.name_of(1), &header, &self.name), &mut look.problems);
         } else if wanted.water {
             let message = format!("`{}` has no water label: `{}` is not there", self.name, self.name_of(1));
-            look.problems.push(ChipError::new("label-missing", message));
+            look.problems.push(ChipError::new(Reason::LabelMissing, message));
         }
         if let Some(bytes) = cloud {
             look.decoded += 1;
@@ -142,13 +144,13 @@ fn size(header: &Header) -> Result<(), ChipError> {
     if w == h && w.is_multiple_of(PATCH) {
         return Ok(());
     }
-    Err(ChipError::new("size", format!("is {w}x{h} pixels; a chip is square and its side a multiple of {PATCH}")))
+    Err(ChipError::new(Reason::Size, format!("is {w}x{h} pixels; a chip is square and its side a multiple of {PATCH}")))
 }
 
 /// The date of a chip: for `claytile_*` its metadata item `date`, else the first eight characters of the fourth field
 /// from the end of its stem, counted at `_`, which is Sentinel-1's stop time.
 fn date(stem: &str, header: &Header) -> Result<NaiveDate, ChipError> {
-    let wrong = |message: String| ChipError::new("date", message);
+    let wrong = |message: String| ChipError::new(Reason::Date, message);
     if stem.starts_with("claytile_") {
         let text = header.date.as_deref().ok_or_else(|| wrong("has no metadata item `date`".to_owned()))?;
         let day = text.get(..10).unwrap_or(text);
@@ -158,11 +160,11 @@ fn date(stem: &str, header: &Header) -> Result<NaiveDate, ChipError> {
     let rule = "the fourth field from the end of a stem starts with the date, `YYYYMMDD`";
     let fields: Vec<&str> = stem.split('_').collect();
     let field = fields.len().checked_sub(4).and_then(|i| fields.get(i)).ok_or_else(|| {
-        wrong(format!("has a name of too few fields ({}) to hold a date; hint: {rule}", fields.len()))
+        wrong(format!("has a name of too few fields ({}) to hold a date", fields.len())).with_hint(rule)
     })?;
     let digits = field.get(..8).filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
     digits.and_then(|d| NaiveDate::parse_from_str(d, "%Y%m%d").ok()).ok_or_else(|| {
-        wrong(format!("has no date in its name: `{}` is not one; hint: {rule}", digits.unwrap_or(field)))
+        wrong(format!("has no date in its name: `{}` is not one", digits.unwrap_or(field))).with_hint(rule)
     })
 }
 
@@ -194,7 +196,7 @@ mod tests {
         assert!(of("a_20160231T000000_1_2_rtc").unwrap_err().contains("`20160231`"));
         assert!(of("a_stop_1_2_rtc").unwrap_err().contains("`stop`"));
         assert!(of("a_ééééé_1_2_rtc").is_err());
-        assert_eq!(date("claytile_a", &header(None)).unwrap_err().reason, "date");
+        assert_eq!(date("claytile_a", &header(None)).unwrap_err().reason, Reason::Date);
     }
 
     #[test]

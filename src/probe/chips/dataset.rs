@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 
 use crate::{
     config::{self, Clouds},
-    domain::{ChipRecord, DatasetSummary, Digest, Progress, Refusal, Stage},
+    domain::{ChipRecord, DatasetSummary, Digest, Failure, Progress, Reason, Refusal, Stage},
 };
 
 use super::{
@@ -33,22 +33,22 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Scans `settings.data`, decodes what the cache lacks, maps the cache. `default_cache` is used where
-    /// `settings.cache` is empty. Rows that `manifest.csv` marks `test` are never opened.
+    /// Scans `settings.data`, decodes what the cache in `cache_folder` lacks, maps it. Rows that `manifest.csv` marks
+    /// `test` are never opened.
     ///
     /// # Errors
     /// `no-data`, `no-chips` (also where none is usable), `manifest`, `split`, `cache`, and with `settings.strict`
     /// `refused` when a chip cannot be used.
     pub fn open(
         settings: &config::Probe,
-        default_cache: &Path,
+        cache_folder: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, ChipError> {
         let wanted = Wanted { water: true, cloud: true };
         let manifest = Manifest::read(&settings.data)?;
         let mut found = scan(&settings.data)?;
         found.retain(|chip| !manifest.held_out(&chip.path));
-        let (cache, decoded) = decoded(&found, settings, default_cache, wanted, progress)?;
+        let (cache, decoded) = decoded(&found, settings, cache_folder, wanted, progress)?;
         let mut dataset = Self::of(cache, &found, settings, decoded)?;
         dataset.note_missing(&manifest, &found);
         if settings.strict && !dataset.summary.refused.is_empty() {
@@ -68,12 +68,12 @@ impl Dataset {
     /// are all ignored.
     pub fn open_unlabelled(
         settings: &config::Probe,
-        default_cache: &Path,
+        cache_folder: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, ChipError> {
         let wanted = Wanted { water: false, cloud: settings.clouds == Clouds::ClayV0 };
         let found = scan(&settings.data)?;
-        let (cache, decoded) = decoded(&found, settings, default_cache, wanted, progress)?;
+        let (cache, decoded) = decoded(&found, settings, cache_folder, wanted, progress)?;
         let mut dataset = Self::of(cache, &found, settings, decoded)?;
         if settings.strict && !dataset.summary.refused.is_empty() {
             return Err(refused(&dataset.summary.refused));
@@ -116,14 +116,14 @@ impl Dataset {
                     stored.push(s.clone());
                 }
                 Outcome::Refused { reason, message } => {
-                    let (path, reason, message) = (entry.path.clone(), reason.clone(), message.clone());
+                    let (path, reason, message) = (entry.path.clone(), *reason, message.clone());
                     refused.push(Refusal { path, reason, message });
                 }
             }
         }
         if chips.is_empty() && found.is_empty() {
             let message = format!("no chips found in `{}` besides those marked `test`", settings.data.display());
-            return Err(ChipError::new("no-chips", message));
+            return Err(ChipError::new(Reason::NoChips, message));
         }
         if chips.is_empty() {
             let first = refused.first().map(|r| r.message.clone()).unwrap_or_default();
@@ -132,7 +132,7 @@ impl Dataset {
                 settings.data.display(),
                 refused.len()
             );
-            return Err(ChipError::new("no-chips", message));
+            return Err(ChipError::new(Reason::NoChips, message));
         }
         let mut events: Vec<String> = chips.iter().map(|c| c.event.clone()).collect();
         events.sort();
@@ -168,12 +168,8 @@ fn member<'a>(chip: &'a ChipRecord, manifest: &'a Manifest) -> Member<'a> {
 
 fn refused(refusals: &[Refusal]) -> ChipError {
     let list: Vec<String> = refusals.iter().map(|r| format!("{} ({})", r.message, r.reason)).collect();
-    let message = format!(
-        "{} chips cannot be used: {}; hint: `probe.strict = false` goes on without them",
-        refusals.len(),
-        list.join("; ")
-    );
-    ChipError::new("refused", message)
+    let message = format!("{} chips cannot be used: {}", refusals.len(), list.join("; "));
+    ChipError::new(Reason::Refused, message).with_hint("`probe.strict = false` goes on without them")
 }
 
 /// Over path, contents and split of the usable chips, in the order of their paths.
@@ -196,7 +192,7 @@ fn record(chip: &Found, stored: &Stored, settings: &config::Probe) -> Result<Chi
     let [min_x, min_y, max_x, max_y, lat, lon] = stored.place.map(f64::from_bits);
     let place = Place { epsg: stored.epsg, bbox: [min_x, min_y, max_x, max_y], lat, lon };
     let date: NaiveDate = stored.date.parse().map_err(|_| {
-        ChipError::new("cache", format!("the cache holds no date for `{}`; hint: delete it", chip.path))
+        ChipError::new(Reason::Cache, format!("the cache holds no date for `{}`", chip.path)).with_hint("delete it")
     })?;
     Ok(ChipRecord {
         path: chip.path.clone(),
@@ -219,30 +215,30 @@ fn record(chip: &Found, stored: &Stored, settings: &config::Probe) -> Result<Chi
 }
 
 /// Where the cache of a data folder lies: a file per folder and per setting that changes the bytes.
-fn cache_file(settings: &config::Probe, default_cache: &Path, wanted: Wanted) -> PathBuf {
-    let folder = if settings.cache.as_os_str().is_empty() { default_cache } else { &settings.cache };
+fn cache_file(settings: &config::Probe, cache_folder: &Path, wanted: Wanted) -> PathBuf {
     let data = std::fs::canonicalize(&settings.data).unwrap_or_else(|_| settings.data.clone());
     let key = Digest::of(data.as_os_str().as_encoded_bytes()).short();
     let rule = match settings.clouds {
         Clouds::Ignore => "ignore",
         Clouds::ClayV0 => "clay_v0",
     };
-    folder.join(format!("chips-{key}-{rule}{}.cache", if wanted.water { "" } else { "-unlabelled" }))
+    cache_folder.join(format!("chips-{key}-{rule}{}.cache", if wanted.water { "" } else { "-unlabelled" }))
 }
 
 /// The cache of exactly these chips, made where it is not there yet, and how many TIFF files were decoded for it.
 fn decoded(
     found: &[Found],
     settings: &config::Probe,
-    default_cache: &Path,
+    cache_folder: &Path,
     wanted: Wanted,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Cache, u64), ChipError> {
-    let file = cache_file(settings, default_cache, wanted);
+    let file = cache_file(settings, cache_folder, wanted);
     let failed = |e: std::io::Error| {
-        let message =
-            format!("the cache of chips `{}` cannot be written: {e}; hint: set `probe.cache`", file.display());
-        ChipError::new("cache", message)
+        let message = format!("the cache of chips `{}` cannot be written: {e}", file.display());
+        ChipError::new(Reason::Cache, message).with_hint(
+            "is the disk full? under `serve` it lies in `store.dir`, on the command line below `XDG_CACHE_HOME`",
+        )
     };
     let stats: Vec<[Option<Stat>; 3]> = found.iter().map(|chip| stats(chip, wanted)).collect();
     let total = found.len() as u64;
@@ -279,7 +275,7 @@ fn decoded(
 }
 
 fn gone(file: &Path) -> ChipError {
-    ChipError::new("cache", format!("the cache of chips `{}` could not be read back", file.display()))
+    ChipError::new(Reason::Cache, format!("the cache of chips `{}` could not be read back", file.display()))
 }
 
 fn stats(chip: &Found, wanted: Wanted) -> [Option<Stat>; 3] {
@@ -289,7 +285,7 @@ fn stats(chip: &Found, wanted: Wanted) -> [Option<Stat>; 3] {
 
 /// The files are as they were; one that could not be read is always tried again.
 fn unchanged(entry: &Entry, chip: &Found, stats: &[Option<Stat>; 3]) -> bool {
-    let retry = matches!(&entry.outcome, Outcome::Refused { reason, .. } if reason == "unreadable");
+    let retry = matches!(entry.outcome, Outcome::Refused { reason: Reason::Unreadable, .. });
     entry.path == chip.path && entry.stats == *stats && stats[0].is_some() && !retry
 }
 
@@ -313,7 +309,10 @@ fn read(
     writer: &mut Writer,
 ) -> std::io::Result<(Entry, u64)> {
     let entry = |digests, outcome| Entry { path: chip.path.clone(), stats: *stats, digests, outcome };
-    let refuse = |e: ChipError| Outcome::Refused { reason: e.reason.to_owned(), message: e.message };
+    let refuse = |problem: ChipError| {
+        let problem = Failure::from(problem);
+        Outcome::Refused { reason: problem.reason, message: problem.text() }
+    };
     let contents = match chip.files.contents(wanted) {
         Ok(contents) => contents,
         Err(problem) => return Ok((entry([None; 3], refuse(problem)), 0)),
@@ -337,7 +336,7 @@ fn store(look: &mut Look, clouds: Clouds, writer: &mut Writer) -> std::io::Resul
     else {
         // A look without problems has all four; should it not, the chip is refused rather than half used.
         let message = "the chip could not be read whole".to_owned();
-        return Ok(Outcome::Refused { reason: "unreadable".to_owned(), message });
+        return Ok(Outcome::Refused { reason: Reason::Unreadable, message });
     };
     let labelled = look.water.is_some();
     let labels = look.water.get_or_insert_with(|| vec![IGNORED; pixels.len() / BANDS]);

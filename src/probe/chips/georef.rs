@@ -5,6 +5,8 @@ use std::io::{Read, Seek};
 use proj4rs::{Proj, transform::transform};
 use tiff::{decoder::Decoder, tags::Tag};
 
+use crate::domain::Reason;
+
 use super::ChipError;
 
 /// `GTModelTypeGeoKey`, `GTRasterTypeGeoKey`, `GeographicTypeGeoKey`, `ProjectedCSTypeGeoKey` of GeoTIFF 1.1.
@@ -79,16 +81,18 @@ impl Georef {
     /// outside of it.
     pub fn place(&self, name: &str) -> Result<Place, ChipError> {
         let Some(epsg) = self.epsg else {
-            let message = format!("`{name}` has no CRS, so it has no latitude and longitude; hint: set its EPSG code");
-            return Err(ChipError::new("no-crs", message));
+            let message = format!("`{name}` has no CRS, so it has no latitude and longitude");
+            return Err(ChipError::new(Reason::NoCrs, message).with_hint("set its EPSG code"));
         };
         let Some(bbox) = self.bbox else {
             let message = format!("`{name}` has no transform (tie point and pixel scale), so its place is not known");
-            return Err(ChipError::new("no-transform", message));
+            return Err(ChipError::new(Reason::NoTransform, message));
         };
         let (x, y) = centre(bbox);
-        let (lat, lon) = to_wgs84(epsg, x, y)
-            .map_err(|why| ChipError::new("crs", format!("`{name}` lies in EPSG:{epsg} at {x}, {y}: {why}")))?;
+        let (lat, lon) = to_wgs84(epsg, x, y).map_err(|why| {
+            let message = format!("`{name}` lies in EPSG:{epsg} at {x}, {y}: {}", why.message);
+            ChipError { message, ..why }
+        })?;
         Ok(Place { epsg, bbox, lat, lon })
     }
 }
@@ -98,25 +102,27 @@ pub fn centre(bbox: [f64; 4]) -> (f64, f64) {
     (f64::midpoint(bbox[0], bbox[2]), f64::midpoint(bbox[1], bbox[3]))
 }
 
-/// Latitude and longitude in degrees of a point of a CRS.
-pub fn to_wgs84(epsg: u16, x: f64, y: f64) -> Result<(f64, f64), String> {
+/// Latitude and longitude in degrees of a point of a CRS; the error does not name the file.
+pub fn to_wgs84(epsg: u16, x: f64, y: f64) -> Result<(f64, f64), ChipError> {
     let (lat, lon) = if epsg == 4326 { (y, x) } else { project(epsg, x, y)? };
     if !(-90.0..=90.0).contains(&lat) || !(-180.0..=180.0).contains(&lon) {
-        return Err(format!("latitude {lat} and longitude {lon} are not on Earth"));
+        return Err(ChipError::new(Reason::Crs, format!("latitude {lat} and longitude {lon} are not on Earth")));
     }
     Ok((lat, lon))
 }
 
-fn project(epsg: u16, x: f64, y: f64) -> Result<(f64, f64), String> {
+fn project(epsg: u16, x: f64, y: f64) -> Result<(f64, f64), ChipError> {
+    let wrong = |message: String| ChipError::new(Reason::Crs, message);
+    let other = |message: String| wrong(message).with_hint("reproject it to a UTM zone");
     if epsg == USER_DEFINED {
-        return Err("its CRS has no EPSG code; hint: reproject it to a UTM zone".to_owned());
+        return Err(other("its CRS has no EPSG code".into()));
     }
-    let definition = crs_definitions::from_code(epsg).ok_or("that code is not known")?;
-    let unsupported = |e| format!("that CRS is not supported ({e}); hint: reproject it to a UTM zone");
+    let definition = crs_definitions::from_code(epsg).ok_or_else(|| wrong("that code is not known".into()))?;
+    let unsupported = |e| other(format!("that CRS is not supported ({e})"));
     let from = Proj::from_proj_string(definition.proj4).map_err(unsupported)?;
     let wgs84 = Proj::from_proj_string("+proj=longlat +datum=WGS84 +no_defs").map_err(unsupported)?;
     let mut point = if from.is_latlong() { (x.to_radians(), y.to_radians(), 0.0) } else { (x, y, 0.0) };
-    transform(&from, &wgs84, &mut point).map_err(|e| format!("it has no latitude and longitude there ({e})"))?;
+    transform(&from, &wgs84, &mut point).map_err(|e| wrong(format!("it has no latitude and longitude there ({e})")))?;
     Ok((point.1.to_degrees(), point.0.to_degrees()))
 }
 
@@ -139,11 +145,11 @@ mod tests {
 
     #[test]
     fn nowhere() {
-        assert!(to_wgs84(4326, 574270.0, 2959580.0).unwrap_err().contains("not on Earth"));
-        assert!(to_wgs84(32767, 0.0, 0.0).unwrap_err().contains("no EPSG code"));
-        assert!(to_wgs84(1, 0.0, 0.0).unwrap_err().contains("not known"));
+        assert!(to_wgs84(4326, 574270.0, 2959580.0).unwrap_err().message.contains("not on Earth"));
+        assert!(to_wgs84(32767, 0.0, 0.0).unwrap_err().message.contains("no EPSG code"));
+        assert!(to_wgs84(1, 0.0, 0.0).unwrap_err().message.contains("not known"));
         let error = Georef::default().place("a.tif").unwrap_err();
-        assert_eq!(error.reason, "no-crs");
+        assert_eq!(error.reason, Reason::NoCrs);
         assert!(error.message.contains("`a.tif`"));
     }
 }

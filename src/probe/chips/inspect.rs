@@ -4,7 +4,10 @@ use std::{fmt, path::Path};
 
 use serde::Serialize;
 
-use crate::{config, domain::Refusal};
+use crate::{
+    config,
+    domain::{Failure, Reason, Refusal},
+};
 
 use super::{
     ChipError,
@@ -52,8 +55,9 @@ pub struct ChipReport {
     pub readable: bool,
     /// It can be embedded and probed.
     pub usable: bool,
-    /// A class-word.
-    pub reason: Option<&'static str>,
+    /// A reason code.
+    pub reason: Option<Reason>,
+    /// With what to do.
     pub message: Option<String>,
 }
 
@@ -72,7 +76,7 @@ pub struct DatasetReport {
     /// Chips that `manifest.csv` marks `test`; they are not opened.
     pub held_out: u64,
     /// Why the folder as a whole cannot be used.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Reason>,
     pub message: Option<String>,
 }
 
@@ -98,13 +102,10 @@ pub fn inspect_chip(path: &Path, settings: &config::Probe) -> ChipReport {
     let no_cloud_file = !files.paths[2].exists();
     let cloud = look.cloud.as_deref().map(|c| c.iter().filter(|v| **v != 0).count() as u64);
     let unlisted = (!is_chip(&path.file_name().unwrap_or_default().to_string_lossy())).then(|| {
-        let message = format!(
-            "`{}`: a data set would not list this file; hint: name chips `<stem>_rtc.tif`, labels `<stem>_rtc_LabelWater.tif`",
-            path.display()
-        );
-        ChipError::new("name", message)
+        ChipError::new(Reason::Name, format!("`{}`: a data set would not list this file", path.display()))
+            .with_hint("name chips `<stem>_rtc.tif`, labels `<stem>_rtc_LabelWater.tif`")
     });
-    let problem = look.problems.first().or(unlisted.as_ref());
+    let problem = look.problems.first().cloned().or(unlisted).map(Failure::from);
     ChipReport {
         kind: "chip",
         path: path.display().to_string(),
@@ -129,8 +130,8 @@ pub fn inspect_chip(path: &Path, settings: &config::Probe) -> ChipReport {
         nonfinite: statistics.as_ref().map(|s| s.iter().map(|band| band.nonfinite).sum()),
         readable: look.pixels.is_some(),
         usable: problem.is_none(),
-        reason: problem.map(|p| p.reason),
-        message: problem.map(|p| p.message.clone()),
+        reason: problem.as_ref().map(|p| p.reason),
+        message: problem.map(|p| p.text()),
     }
 }
 
@@ -147,8 +148,8 @@ pub fn inspect_dir(path: &Path, settings: &config::Probe) -> DatasetReport {
         reason: None,
         message: None,
     };
-    if let Err(problem) = look_through(path, settings, &mut report) {
-        (report.reason, report.message) = (Some(problem.reason), Some(problem.message));
+    if let Err(problem) = look_through(path, settings, &mut report).map_err(Failure::from) {
+        (report.reason, report.message) = (Some(problem.reason), Some(problem.text()));
     }
     report
 }
@@ -167,9 +168,10 @@ fn look_through(path: &Path, settings: &config::Probe, report: &mut DatasetRepor
             Ok(contents) => chip.files.look(contents, wanted).problems.into_iter().next(),
             Err(problem) => Some(problem),
         };
-        match problem {
-            Some(ChipError { reason, message }) => {
-                report.refused.push(Refusal { path: chip.path.clone(), reason: reason.to_owned(), message });
+        match problem.map(Failure::from) {
+            Some(problem) => {
+                let (path, message) = (chip.path.clone(), problem.text());
+                report.refused.push(Refusal { path, reason: problem.reason, message });
             }
             None => {
                 report.usable += 1;
@@ -181,11 +183,11 @@ fn look_through(path: &Path, settings: &config::Probe, report: &mut DatasetRepor
     report.events.sort();
     report.events.dedup();
     if report.usable == 0 {
-        return Err(ChipError::new("no-chips", format!("no usable chips found in `{}`", path.display())));
+        return Err(ChipError::new(Reason::NoChips, format!("no usable chips found in `{}`", path.display())));
     }
     if settings.strict && !report.refused.is_empty() {
         let message = format!("{} chips cannot be used and `probe.strict` is set", report.refused.len());
-        return Err(ChipError::new("refused", message));
+        return Err(ChipError::new(Reason::Refused, message));
     }
     Ok(())
 }
@@ -254,7 +256,7 @@ impl fmt::Display for DatasetReport {
     }
 }
 
-fn verdict(f: &mut fmt::Formatter<'_>, reason: Option<&str>, message: Option<&str>) -> fmt::Result {
+fn verdict(f: &mut fmt::Formatter<'_>, reason: Option<Reason>, message: Option<&str>) -> fmt::Result {
     match (reason, message) {
         (Some(reason), Some(message)) => write!(f, "refused    {reason}: {message}"),
         _ => write!(f, "usable     yes"),

@@ -3,7 +3,7 @@
 //! The order of preparation: pixels that are not finite are marked; the cloud rule; normalisation; what was marked
 //! becomes 0.
 
-use crate::config::Clouds;
+use crate::{config::Clouds, domain::Reason};
 
 use super::{
     ChipError,
@@ -59,7 +59,10 @@ fn collect(
 ) -> Result<Vec<u8>, ChipError> {
     values.iter().map(|v| one(*v)).collect::<Result<_, _>>().map_err(|odd| {
         let count = values.iter().filter(|v| **v == odd || v.is_nan() && odd.is_nan()).count();
-        ChipError::new("label-value", format!("`{name}` has the value {odd} in {count} pixels; it may hold {allowed}"))
+        ChipError::new(
+            Reason::LabelValue,
+            format!("`{name}` has the value {odd} in {count} pixels; it may hold {allowed}"),
+        )
     })
 }
 
@@ -76,14 +79,14 @@ fn decode(bytes: Vec<u8>, name: &str, chip: &Header, chip_name: &str) -> Result<
 fn check(label: &Header, name: &str, chip: &Header, chip_name: &str) -> Result<(), ChipError> {
     if label.bands != 1 {
         let message = format!("`{name}` has {} bands; a label has one", label.bands);
-        return Err(ChipError::new("label-bands", message));
+        return Err(ChipError::new(Reason::LabelBands, message));
     }
     if (label.width, label.height) != (chip.width, chip.height) {
         let message = format!(
             "`{name}` is {}x{} pixels, its chip `{chip_name}` is {}x{}",
             label.width, label.height, chip.width, chip.height
         );
-        return Err(ChipError::new("label-size", message));
+        return Err(ChipError::new(Reason::LabelSize, message));
     }
     // A label without a georeference of its own is taken to be its chip's.
     let same_crs = label.georef.epsg.is_none() || chip.georef.epsg.is_none() || label.georef.epsg == chip.georef.epsg;
@@ -99,7 +102,7 @@ fn check(label: &Header, name: &str, chip: &Header, chip_name: &str) -> Result<(
         h.georef.bbox.map_or(epsg.clone(), |b| format!("{} {} {} {} ({epsg})", b[0], b[1], b[2], b[3]))
     };
     let message = format!("`{name}` covers {}, its chip `{chip_name}` covers {}", extent(label), extent(chip));
-    Err(ChipError::new("label-extent", message))
+    Err(ChipError::new(Reason::LabelExtent, message))
 }
 
 /// Applies the cloud rule, normalises, and sets what is not finite to 0, in place. Returns how many values, of all

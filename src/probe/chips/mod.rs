@@ -16,6 +16,8 @@ mod scan;
 mod split;
 mod tiff;
 
+use crate::domain::{Failure, Fault, Reason};
+
 pub use chip::PATCH;
 pub use dataset::Dataset;
 pub use georef::Place;
@@ -27,19 +29,44 @@ pub use split::Fold;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ChipError {
-    /// A class-word.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// Names the file.
     pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
 }
 
 impl ChipError {
-    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), hint: None }
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// Puts the file's name before the message.
     fn about(self, name: &str) -> Self {
         Self { message: format!("`{name}` {}", self.message), ..self }
+    }
+
+    /// Surroundings: the data folder is away or empty (not mounted), or a file of ours cannot be written. Final: what is
+    /// there cannot be used.
+    pub fn fault(&self) -> Fault {
+        match self.reason {
+            Reason::NoData | Reason::NoChips | Reason::Unreadable | Reason::Cache | Reason::Picture => {
+                Fault::Surroundings
+            }
+            _ => Fault::Final,
+        }
+    }
+}
+
+impl From<ChipError> for Failure {
+    fn from(error: ChipError) -> Self {
+        let fault = error.fault();
+        Self { reason: error.reason, message: error.message, hint: error.hint, fault }
     }
 }

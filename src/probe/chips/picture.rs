@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::domain::Reason;
+
 use super::{
     ChipError,
     dataset::Dataset,
@@ -123,7 +125,7 @@ fn write_png(path: &Path, side: usize, picture: &[Rgb]) -> Result<(), ChipError>
         writer.finish().map_err(io::Error::other)?;
         file.persist(path).map(drop).map_err(|e| e.error)
     };
-    write().map_err(|e| ChipError::new("picture", format!("`{}` cannot be written: {e}", path.display())))
+    write().map_err(|e| ChipError::new(Reason::Picture, format!("`{}` cannot be written: {e}", path.display())))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::domain::Refusal;
+use crate::domain::{Reason, Refusal};
 
 use super::{ChipError, chip::Files};
 
@@ -30,16 +30,15 @@ pub struct Found {
 /// `no-data` where there is no such folder, `no-chips`, `unreadable`.
 pub fn scan(root: &Path) -> Result<Vec<Found>, ChipError> {
     if !root.is_dir() {
-        let message = format!("`{}` is not a folder; hint: set `probe.data` to the data set's folder", root.display());
-        return Err(ChipError::new("no-data", message));
+        return Err(ChipError::new(Reason::NoData, format!("`{}` is not a folder", root.display()))
+            .with_hint("set `probe.data` to the data set's folder"));
     }
     let own = fs::canonicalize(root).ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
     let mut found = Vec::new();
     walk(root, "", &own.unwrap_or_default(), DEPTH, &mut HashSet::new(), &mut found)?;
     if found.is_empty() {
-        let message =
-            format!("no chips found in `{}`; hint: chips lie in `<folder>/<event>/<stem>_rtc.tif`", root.display());
-        return Err(ChipError::new("no-chips", message));
+        return Err(ChipError::new(Reason::NoChips, format!("no chips found in `{}`", root.display()))
+            .with_hint("chips lie in `<folder>/<event>/<stem>_rtc.tif`"));
     }
     found.sort_by(|a, b| a.path.cmp(&b.path).then_with(|| a.files.paths[0].cmp(&b.files.paths[0])));
     Ok(found)
@@ -53,7 +52,7 @@ fn walk(
     seen: &mut HashSet<(u64, u64)>,
     found: &mut Vec<Found>,
 ) -> Result<(), ChipError> {
-    let unreadable = |e: std::io::Error| ChipError::new("unreadable", format!("`{}`: {e}", folder.display()));
+    let unreadable = |e: std::io::Error| ChipError::new(Reason::Unreadable, format!("`{}`: {e}", folder.display()));
     let identity = fs::metadata(folder).map_err(unreadable)?;
     // A link may lead back up.
     if depth == 0 || !seen.insert((identity.dev(), identity.ino())) {
@@ -84,8 +83,6 @@ pub fn is_chip(name: &str) -> bool {
 /// The `split` column of `manifest.csv` by `file`; empty where there is no such file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
-    /// There is a manifest.
-    pub there: bool,
     /// Path relative to the data folder -> what its column `split` says.
     pub split: BTreeMap<String, String>,
 }
@@ -100,9 +97,11 @@ impl Manifest {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(ChipError::new("manifest", format!("`{}` cannot be read: {e}", path.display()))),
+            Err(e) => {
+                return Err(ChipError::new(Reason::Manifest, format!("`{}` cannot be read: {e}", path.display())));
+            }
         };
-        Self::parse(&text).map_err(|why| ChipError::new("manifest", format!("`{}` {why}", path.display())))
+        Self::parse(&text).map_err(|why| ChipError::new(Reason::Manifest, format!("`{}` {why}", path.display())))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -111,7 +110,7 @@ impl Manifest {
         let column = |name: &str| columns.iter().position(|c| c.trim() == name);
         let file = column("file").ok_or("has no column `file`")?;
         let Some(split) = column("split") else {
-            return Ok(Self { there: true, ..Self::default() });
+            return Ok(Self::default());
         };
         let mut rows = BTreeMap::new();
         for (number, line) in lines {
@@ -124,7 +123,7 @@ impl Manifest {
                 return Err(format!("names `{file}` twice"));
             }
         }
-        Ok(Self { there: true, split: rows })
+        Ok(Self { split: rows })
     }
 
     /// What it names and the folder lacks, rows marked `test` aside. `found` is sorted by path.
@@ -133,7 +132,7 @@ impl Manifest {
         let rows = self.split.iter().filter(|(_, side)| *side != "test").map(|(path, _)| path);
         let refusal = |path: &String| Refusal {
             path: path.clone(),
-            reason: "missing".to_owned(),
+            reason: Reason::Missing,
             message: format!("`{path}` is in `manifest.csv` and not in the folder"),
         };
         rows.filter(gone).map(refusal).collect()
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(found[0].event, "deep/er ö");
         assert_eq!(scan(&event).unwrap()[0].event, "er ö");
         let empty = tempfile::tempdir().unwrap();
-        assert_eq!(scan(empty.path()).unwrap_err().reason, "no-chips");
-        assert_eq!(scan(&empty.path().join("no")).unwrap_err().reason, "no-data");
+        assert_eq!(scan(empty.path()).unwrap_err().reason, Reason::NoChips);
+        assert_eq!(scan(&empty.path().join("no")).unwrap_err().reason, Reason::NoData);
     }
 }

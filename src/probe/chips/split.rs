@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
-use crate::config::{self, Split};
+use crate::{
+    config::{self, Split},
+    domain::Reason,
+};
 
 use super::ChipError;
 
@@ -81,17 +84,18 @@ fn random(chips: usize, folds: u32, seed: u64) -> Result<Vec<u32>, ChipError> {
 
 /// `folds` as asked for; for 0, `natural` kept to 2..=5 and to what there is.
 fn number_of_folds(folds: u32, natural: usize, there: usize, what: &str) -> Result<usize, ChipError> {
-    let hint = if what == "events" { "; hint: `probe.split = \"random\"` deals chips" } else { "" };
+    let wrong = |message: String| ChipError::new(Reason::Split, message);
+    let too_few = |message: String| match what {
+        "events" => wrong(message).with_hint("`probe.split = \"random\"` deals chips"),
+        _ => wrong(message),
+    };
     if there < 2 {
-        return Err(ChipError::new("split", format!("folds need at least two {what}, there is only {there}{hint}")));
+        return Err(too_few(format!("folds need at least two {what}, there is only {there}")));
     }
-    let asked = folds as usize;
-    match asked {
+    match folds as usize {
         0 => Ok(natural.clamp(2, 5).min(there)),
-        1 => Err(ChipError::new("split", "`probe.folds` is 1; hint: set at least 2, or 0 to choose")),
-        k if k > there => {
-            Err(ChipError::new("split", format!("`probe.folds` is {k}, but there are only {there} {what}{hint}")))
-        }
+        1 => Err(wrong("`probe.folds` is 1".into()).with_hint("set at least 2, or 0 to choose")),
+        k if k > there => Err(too_few(format!("`probe.folds` is {k}, but there are only {there} {what}"))),
         k => Ok(k),
     }
 }
@@ -105,23 +109,22 @@ fn list(members: &[Member]) -> Result<(Vec<Fold>, Vec<String>), ChipError> {
             Some("train") => fold.train.push(i),
             Some("val") => fold.val.push(i),
             Some(other) => {
-                let message =
-                    format!("`manifest.csv` gives `{}` the split `{other}`; hint: train, val or test", member.path);
-                return Err(ChipError::new("split", message));
+                let message = format!("`manifest.csv` gives `{}` the split `{other}`", member.path);
+                return Err(ChipError::new(Reason::Split, message).with_hint("train, val or test"));
             }
             None => {
                 let message = format!(
                     "`probe.split = \"list\"` needs a row with `file` and `split` for `{}` in `manifest.csv`",
                     member.path
                 );
-                return Err(ChipError::new("split", message));
+                return Err(ChipError::new(Reason::Split, message));
             }
         }
         sides.extend(member.listed.map(str::to_owned));
     }
     for (side, name) in [(&fold.train, "train"), (&fold.val, "val")] {
         if side.is_empty() {
-            return Err(ChipError::new("split", format!("`manifest.csv` marks no usable chip `{name}`")));
+            return Err(ChipError::new(Reason::Split, format!("`manifest.csv` marks no usable chip `{name}`")));
         }
     }
     Ok((vec![fold], sides))
@@ -168,7 +171,7 @@ mod tests {
     fn what_cannot_be_split() {
         let one = [member("a", 5, None), member("a", 5, None)];
         let error = split(&one, &settings(Split::EventFolds, 0)).unwrap_err();
-        assert!(error.message.contains("probe.split = \"random\""), "{error}");
+        assert!(error.hint.unwrap().contains("probe.split = \"random\""));
         assert!(split(&one, &settings(Split::Random, 3)).unwrap_err().message.contains("only 2 chips"));
         assert!(split(&one, &settings(Split::Random, 1)).is_err());
         assert!(split(&one, &settings(Split::List, 0)).unwrap_err().message.contains("manifest.csv"));

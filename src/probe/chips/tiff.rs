@@ -12,6 +12,8 @@ use tiff::{
     tags::{PlanarConfiguration, Tag},
 };
 
+use crate::domain::Reason;
+
 use super::{ChipError, georef::Georef};
 
 /// The most bytes of a decoded raster; a chip of 13 bands and 2048x2048 pixels of f32 takes 218 MB.
@@ -56,10 +58,11 @@ impl Tiff {
     /// `empty`, `not-a-tiff`, `truncated`, `unsupported`, `unreadable`.
     pub fn open(mut bytes: Vec<u8>, name: &str) -> Result<Self, ChipError> {
         if bytes.is_empty() {
-            return Err(ChipError::new("empty", format!("`{name}` has no content: it is 0 bytes long")));
+            return Err(ChipError::new(Reason::Empty, format!("`{name}` has no content: it is 0 bytes long")));
         }
-        as_grey(&mut bytes)
-            .ok_or_else(|| ChipError::new("not-a-tiff", format!("`{name}` is not a TIFF: it has no TIFF header")))?;
+        as_grey(&mut bytes).ok_or_else(|| {
+            ChipError::new(Reason::NotATiff, format!("`{name}` is not a TIFF: it has no TIFF header"))
+        })?;
         let length = bytes.len() as u64;
         let wrong = |error| explain(error, name, length);
         let mut limits = tiff::decoder::Limits::default();
@@ -70,7 +73,7 @@ impl Tiff {
         let layout = decoder.image_buffer_layout().map_err(wrong)?;
         let Some(sample) = layout.sample_type.filter(|s| dtype(*s).is_some()) else {
             let message = format!("`{name}` has samples of a kind that is not supported: {:?}", layout.sample_format);
-            return Err(ChipError::new("unsupported", message));
+            return Err(ChipError::new(Reason::Unsupported, message));
         };
         let planar = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(wrong)?
             == Some(PlanarConfiguration::Planar.to_u16());
@@ -171,17 +174,17 @@ fn check_blocks(
     let end = offsets.iter().zip(&sizes).map(|(o, s)| o.saturating_add(*s)).max().unwrap_or(0);
     if end > length {
         let message = format!("`{name}` is cut off: its blocks reach to byte {end}, the file ends at byte {length}");
-        return Err(ChipError::new("truncated", message));
+        return Err(ChipError::new(Reason::Truncated, message));
     }
     if sizes.contains(&0) || offsets.contains(&0) {
-        let message = format!("`{name}` has blocks that were never written (a sparse file); hint: rewrite it whole");
-        return Err(ChipError::new("sparse", message));
+        let message = format!("`{name}` has blocks that were never written (a sparse file)");
+        return Err(ChipError::new(Reason::Sparse, message).with_hint("rewrite it whole"));
     }
     let plain = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(wrong)?.unwrap_or(1) == 1;
     let held = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
     if plain && held < decoded {
         let message = format!("`{name}` is cut off: its blocks hold {held} bytes, {decoded} are needed");
-        return Err(ChipError::new("truncated", message));
+        return Err(ChipError::new(Reason::Truncated, message));
     }
     Ok(())
 }
@@ -189,21 +192,19 @@ fn check_blocks(
 /// The crate's error as ours.
 fn explain(error: TiffError, name: &str, length: u64) -> ChipError {
     match error {
-        TiffError::UnsupportedError(TiffUnsupportedError::UnsupportedCompressionMethod(method)) => ChipError::new(
-            "compression",
-            format!(
-                "`{name}` is compressed with {method:?}, which is not supported; hint: rewrite it with deflate \
-                 (`gdal_translate -co COMPRESS=DEFLATE`)"
-            ),
-        ),
+        TiffError::UnsupportedError(TiffUnsupportedError::UnsupportedCompressionMethod(method)) => {
+            let message = format!("`{name}` is compressed with {method:?}, which is not supported");
+            ChipError::new(Reason::Compression, message)
+                .with_hint("rewrite it with deflate (`gdal_translate -co COMPRESS=DEFLATE`)")
+        }
         TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            ChipError::new("truncated", format!("`{name}` is cut off: it ends at byte {length}"))
+            ChipError::new(Reason::Truncated, format!("`{name}` is cut off: it ends at byte {length}"))
         }
         TiffError::LimitsExceeded => {
-            ChipError::new("too-large", format!("`{name}` would take more than {LIMIT} bytes decoded"))
+            ChipError::new(Reason::TooLarge, format!("`{name}` would take more than {LIMIT} bytes decoded"))
         }
-        TiffError::UnsupportedError(e) => ChipError::new("unsupported", format!("`{name}` cannot be read: {e}")),
-        other => ChipError::new("unreadable", format!("`{name}` cannot be read: {other}")),
+        TiffError::UnsupportedError(e) => ChipError::new(Reason::Unsupported, format!("`{name}` cannot be read: {e}")),
+        other => ChipError::new(Reason::Unreadable, format!("`{name}` cannot be read: {other}")),
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{GROUPS, PATCH};
-use crate::{domain::EncoderShape, probe::checkpoint::TensorInfo};
+use crate::{
+    domain::{EncoderShape, Reason},
+    probe::checkpoint::TensorInfo,
+};
 
 /// The width of an attention head, which no shape tells: 64 in every v0 model.
 pub const DIM_HEAD: usize = 64;
@@ -34,20 +37,25 @@ pub struct Problems {
 }
 
 impl Problems {
-    fn classes(&self) -> [(&'static str, &'static str, &[String]); 5] {
+    fn kinds(&self) -> [(Reason, &'static str, &[String]); 5] {
         [
-            ("missing-tensor", "lacks", &self.missing),
-            ("unexpected-tensor", "has unexpected", &self.unexpected),
-            ("wrong-shape", "has the wrong shape:", &self.wrong_shape),
-            ("wrong-dtype", "has the wrong dtype:", &self.wrong_dtype),
-            ("non-finite", "has values that are not finite:", &self.non_finite),
+            (Reason::MissingTensor, "lacks", &self.missing),
+            (Reason::UnexpectedTensor, "has unexpected", &self.unexpected),
+            (Reason::WrongShape, "has the wrong shape:", &self.wrong_shape),
+            (Reason::WrongDtype, "has the wrong dtype:", &self.wrong_dtype),
+            (Reason::NonFinite, "has values that are not finite:", &self.non_finite),
         ]
     }
 
-    /// The class-word: that of the first kind of problem there is, in the order missing, unexpected, shape, dtype,
-    /// not finite; the message tells all of them.
-    pub fn reason(&self) -> Option<&'static str> {
-        self.classes().into_iter().find(|(_, _, names)| !names.is_empty()).map(|(reason, ..)| reason)
+    /// The reason code of the first kind of problem there is, in the order missing, unexpected, shape, dtype, not
+    /// finite; the message tells all of them.
+    pub fn reason(&self) -> Option<Reason> {
+        self.kinds().into_iter().find(|(_, _, names)| !names.is_empty()).map(|(reason, ..)| reason)
+    }
+
+    /// What the names suggest, in one text.
+    pub fn hint(&self) -> Option<String> {
+        Some(self.hints.join("; hint: ")).filter(|hint| !hint.is_empty())
     }
 }
 
@@ -55,7 +63,7 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 40;
         let mut between = "";
-        for (_, words, names) in self.classes().into_iter().filter(|(_, _, names)| !names.is_empty()) {
+        for (_, words, names) in self.kinds().into_iter().filter(|(_, _, names)| !names.is_empty()) {
             let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
             write!(f, "{between}{words} {shown}")?;
             if let Some(more @ 1..) = names.len().checked_sub(SHOWN) {
@@ -63,7 +71,7 @@ impl fmt::Display for Problems {
             }
             between = "; ";
         }
-        self.hints.iter().try_for_each(|hint| write!(f, "; hint: {hint}"))
+        Ok(())
     }
 }
 
@@ -307,7 +315,7 @@ mod tests {
         let (shape, problems) = check(&found);
         assert_eq!(shape.unwrap().heads, 2);
         insta::assert_snapshot!(problems, @"lacks `transformer.layers.0.1.net.4.bias`; has unexpected `transformer.layers.0.1.net.3.bias`; has the wrong shape: `time_embedding.weight` is [16, 4], not [16, 3]; has the wrong dtype: `latlon_embedding.bias` is a string, not a tensor, `time_embedding.weight` is i64, not floating point");
-        assert_eq!(problems.reason(), Some("missing-tensor"));
+        assert_eq!(problems.reason(), Some(Reason::MissingTensor));
     }
 
     #[test]
@@ -317,11 +325,11 @@ mod tests {
             check(&found).1.reason()
         };
         assert_eq!(without(model(64, 2, 1, 128)), None);
-        assert_eq!(without(model(32, 2, 1, 128)), Some("missing-tensor"), "one head, another width");
-        assert_eq!(without(model(64, 2, 2, 128)), Some("missing-tensor"), "another number of heads");
+        assert_eq!(without(model(32, 2, 1, 128)), Some(Reason::MissingTensor), "one head, another width");
+        assert_eq!(without(model(64, 2, 2, 128)), Some(Reason::MissingTensor), "another number of heads");
         let mut half = model(64, 2, 1, 128);
         half.insert("transformer.layers.1.0.to_out.0.bias".into(), half["time_embedding.bias"].clone());
-        assert_eq!(check(&half).1.reason(), Some("unexpected-tensor"), "in one layer only");
+        assert_eq!(check(&half).1.reason(), Some(Reason::UnexpectedTensor), "in one layer only");
     }
 
     #[test]
@@ -329,7 +337,7 @@ mod tests {
         let mut found = model(16, 1, 1, 32);
         found.insert(format!("transformer.layers.{}.0.norm.weight", usize::MAX), found["time_embedding.bias"].clone());
         let (_, problems) = check(&found);
-        assert_eq!(problems.reason(), Some("missing-tensor"));
+        assert_eq!(problems.reason(), Some(Reason::MissingTensor));
         assert!(problems.to_string().len() < 10_000);
     }
 }

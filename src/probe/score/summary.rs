@@ -48,7 +48,7 @@ pub fn summarise_seeds(seeds: &[SideScore], interval: Interval) -> BTreeMap<Metr
         let values: Vec<Option<f64>> = seeds.iter().map(|s| s.metrics().get(metric)).collect();
         (metric, summarise(&values, interval))
     };
-    Metric::ALL.into_iter().map(of).collect()
+    Metric::ALL.iter().copied().map(of).collect()
 }
 
 #[cfg(test)]

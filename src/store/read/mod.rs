@@ -1,39 +1,24 @@
 //! What the API reads, one file per resource. Rows are answered as they are: a field here is a key there.
 
 mod checkpoints;
-mod curves;
+#[cfg(test)]
+mod cost;
 mod datasets;
+mod line;
 mod point;
 mod result;
 mod runs;
 mod series;
+mod service;
 
 use serde::Serialize;
-use sqlx::{Decode, Sqlite, Type, error::BoxDynError, sqlite::SqliteValueRef};
 
-pub use checkpoints::{CheckpointFilter, CheckpointRow};
-pub use curves::{CurveRow, FitCurve};
-pub use point::{Other, PointRow};
-pub use result::{ChipSum, FitRow, ResultRow, SummaryRow};
-pub use runs::RunRow;
+pub use checkpoints::{CheckpointFilter, CheckpointItem};
+pub use point::{Other, PointItem};
+pub use result::ResultItem;
+pub use runs::RunItem;
 pub use series::{SeriesFilter, SeriesItem};
-
-/// A column of JSON text, answered as JSON.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Doc(pub serde_json::Value);
-
-impl Type<Sqlite> for Doc {
-    fn type_info() -> <Sqlite as sqlx::Database>::TypeInfo {
-        <String as Type<Sqlite>>::type_info()
-    }
-}
-
-impl<'r> Decode<'r, Sqlite> for Doc {
-    fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
-        Ok(Self(serde_json::from_str(<&str as Decode<'r, Sqlite>>::decode(value)?)?))
-    }
-}
+pub use service::{LastScore, QueueDepth};
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

@@ -1,99 +1,125 @@
-//! The points of an epoch, each with its latest request.
+//! The points of an epoch, as `shown_points` tells them.
 
 use serde::Serialize;
+use serde_json::Value;
+use sqlx::types::Json;
 
-use super::Doc;
-use crate::{error::Result, store::Store};
+use crate::{
+    domain::{
+        CheckpointId, Context, Digest, DueReason, Epoch, Format, JobId, Reason, ResultId, RunId, RunName, Shown,
+        ValueSource,
+    },
+    error::Result,
+    store::{LineKey, Store},
+};
 
-/// A point of a curve, its checkpoint and its latest request.
+/// A point of a curve, its checkpoint and its latest probe job.
 #[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
-pub struct PointRow {
-    pub run: String,
-    pub attempt: i64,
-    pub epoch: i64,
-    /// Where the epoch was read: `file`, `metadata`, `posted`, `name`.
-    pub epoch_source: String,
+pub struct PointItem {
+    #[schema(value_type = String)]
+    pub run: RunName,
+    pub attempt: u32,
+    #[schema(value_type = u32)]
+    pub epoch: Epoch,
+    /// Where the epoch was read.
+    pub epoch_source: ValueSource,
     pub global_step: i64,
-    pub step_source: String,
-    /// Of its latest request; null where none was made.
-    pub state: Option<String>,
-    pub reason: Option<String>,
+    pub step_source: ValueSource,
+    /// `done` where it has a score; else of its latest probe job; else `held` or `skipped`.
+    pub state: Shown,
+    pub reason: Option<Reason>,
     pub message: Option<String>,
-    pub due_reason: Option<String>,
-    pub checkpoint_id: Option<i64>,
+    pub due_reason: Option<DueReason>,
+    #[schema(value_type = Option<i64>)]
+    pub checkpoint_id: Option<CheckpointId>,
     /// The trainer's file.
     pub path: Option<String>,
-    pub format: Option<String>,
-    pub file_digest: Option<String>,
-    pub weights_digest: String,
-    pub protocol_digest: Option<String>,
-    pub dataset_digest: Option<String>,
+    pub format: Option<Format>,
+    #[schema(value_type = Option<String>)]
+    pub file_digest: Option<Digest>,
+    #[schema(value_type = String)]
+    pub weights_digest: Digest,
+    /// The line of its score: results of one line may be compared.
+    pub line: Option<String>,
     /// Scalars of the trainer.
     #[schema(value_type = Object)]
-    pub context: Doc,
+    pub context: Json<Context>,
     /// What else the file says of itself.
     #[schema(value_type = Option<Object>)]
-    pub about: Option<Doc>,
-    /// How far the worker is, while probing: `stage`, `done`, `total`.
-    #[schema(value_type = Option<Object>)]
-    pub progress: Option<Doc>,
-    /// Failed tries so far.
-    pub tries: Option<i64>,
-    /// The request whose computation this shares.
-    pub same_as: Option<i64>,
+    pub about: Option<Json<Value>>,
+    /// Its latest probe job.
+    #[schema(value_type = Option<i64>)]
+    pub job_id: Option<JobId>,
+    /// Failed tries of that job so far.
+    pub tries: Option<u32>,
     pub created_at: String,
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
     #[serde(skip)]
     #[schema(ignore)]
-    pub result_id: Option<i64>,
+    pub result_id: Option<ResultId>,
+    /// What the latest probe job is or was computed under.
+    #[serde(skip)]
+    #[schema(ignore)]
+    #[sqlx(rename = "key")]
+    pub line_key: Option<String>,
+}
+
+impl PointItem {
+    /// The protocol and the data set of its latest probe, once that was claimed.
+    pub fn line_key(&self) -> Option<LineKey> {
+        self.line_key.as_deref().and_then(|key| key.parse().ok())
+    }
 }
 
 /// Another point of the same epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Other {
-    pub attempt: i64,
+    pub attempt: u32,
     pub global_step: i64,
-    pub state: Option<String>,
-    pub checkpoint_id: Option<i64>,
-    pub weights_digest: String,
+    pub state: Shown,
+    #[schema(value_type = Option<i64>)]
+    pub checkpoint_id: Option<CheckpointId>,
+    #[schema(value_type = String)]
+    pub weights_digest: Digest,
 }
 
-impl From<PointRow> for Other {
-    fn from(point: PointRow) -> Self {
-        let PointRow { attempt, global_step, state, checkpoint_id, weights_digest, .. } = point;
+impl From<PointItem> for Other {
+    fn from(point: PointItem) -> Self {
+        let PointItem { attempt, global_step, state, checkpoint_id, weights_digest, .. } = point;
         Self { attempt, global_step, state, checkpoint_id, weights_digest }
     }
 }
 
-/// Points of a run, narrowed by epoch (?2), attempt (?3) and to those that are done (?4).
-const POINTS: &str = "
-    select r.name as run, a.number as attempt, p.epoch, p.epoch_source, p.global_step, p.step_source,
-           q.state, q.message, q.due_reason,
-           coalesce(q.reason, case q.state when 'held' then 'not-yet-due' when 'skipped' then 'not-due' end) as reason,
-           c.id as checkpoint_id, c.path, c.format, c.file_digest, c.about,
-           p.weights_digest, q.protocol_digest, q.dataset_digest, p.context,
-           case q.state when 'probing' then q.progress end as progress,
-           q.tries, q.same_as, coalesce(q.created_at, p.created_at) as created_at, q.started_at, q.finished_at,
-           q.result_id
-    from points p join attempts a on a.id = p.attempt_id join runs r on r.id = a.run_id
-    left join requests q on q.id = (select max(id) from requests where point_id = p.id)
-    left join checkpoints c on c.id = (select min(id) from checkpoints where point_id = p.id)
-    where r.name = ?1 and (?2 is null or p.epoch = ?2) and (?3 is null or a.number = ?3)
-      and (not ?4 or q.state = 'done')
-    order by case when ?4 then p.global_step end desc, a.number desc, p.global_step desc
-    limit ?5";
+/// All columns of an item of the points `p`. A score that is kept from another line is no score here, and says so.
+const ITEM: &str = "
+    select p.run, p.attempt, p.epoch, p.epoch_source, p.global_step, p.step_source, p.state,
+           coalesce(case when p.result_id is null and p.state = 'done' then 'other-line' end, j.reason,
+               case p.state when 'held' then 'not-due-yet' when 'skipped' then 'not-due' end) as reason,
+           j.message, p.due_reason, c.id as checkpoint_id, c.path, c.format, c.file_digest, c.about, p.weights_digest,
+           x.line, p.context, p.job_id, j.tries, coalesce(j.created_at, p.created_at) as created_at, j.started_at,
+           j.finished_at, p.result_id, j.key
+    from shown_points p
+    left join jobs j on j.id = p.job_id
+    left join results x on x.id = p.result_id
+    left join checkpoints c on c.id = (select min(id) from checkpoints where point_id = p.id)";
 
 impl Store {
-    /// The points of an epoch: the newest attempt's highest step first. Empty where it was never seen.
-    pub async fn points_of_epoch(&self, run: &str, epoch: u32, attempt: Option<u32>) -> Result<Vec<PointRow>> {
-        let rows = sqlx::query_as(POINTS).bind(run).bind(epoch).bind(attempt).bind(false).bind(1000);
+    /// The points of an epoch, that which the epoch shows first. Empty where it was never seen.
+    pub async fn points_of_epoch(&self, run: RunId, epoch: Epoch, attempt: Option<u32>) -> Result<Vec<PointItem>> {
+        let sql = format!(
+            "{ITEM} where p.run_id = ?1 and p.epoch = ?2 and (?3 is null or p.attempt = ?3) order by p.place limit 1000"
+        );
+        let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run).bind(epoch).bind(attempt);
         Ok(rows.fetch_all(self.pool()).await?)
     }
 
-    /// The point with the highest step that has a score.
-    pub async fn latest_done(&self, run: &str, attempt: Option<u32>) -> Result<Option<PointRow>> {
-        let row = sqlx::query_as(POINTS).bind(run).bind(None::<u32>).bind(attempt).bind(true).bind(1);
-        Ok(row.fetch_optional(self.pool()).await?)
+    /// The epoch of the highest step that has a score under the run's present line.
+    pub async fn latest_scored(&self, run: RunId, attempt: Option<u32>) -> Result<Option<Epoch>> {
+        let sql = "select p.epoch from points p join runs r on r.id = p.run_id where p.run_id = ?1 \
+                   and (?2 is null or p.attempt = ?2) and exists (select 1 from jobs j join results x on x.id = j.result_id \
+                       where j.point_id = p.id and j.state = 'done' and x.line = r.line) \
+                   order by p.global_step desc, p.attempt desc limit 1";
+        Ok(sqlx::query_scalar(sql).bind(run).bind(attempt).fetch_optional(self.pool()).await?)
     }
 }

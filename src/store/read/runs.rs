@@ -4,18 +4,20 @@ use serde::Serialize;
 
 use super::Page;
 use crate::{
+    domain::{Epoch, RunId, RunName},
     error::{Error, Result},
     store::Store,
 };
 
 /// A run as `/runs` lists it.
 #[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
-pub struct RunRow {
+pub struct RunItem {
     #[serde(skip)]
     #[schema(ignore)]
-    pub id: i64,
+    pub id: RunId,
     #[sqlx(rename = "name")]
-    pub run: String,
+    #[schema(value_type = String)]
+    pub run: RunName,
     /// Starts and restarts seen.
     pub attempts: i64,
     /// Files seen.
@@ -25,7 +27,8 @@ pub struct RunRow {
     /// Points with a score.
     pub done: i64,
     /// The highest epoch seen.
-    pub latest_epoch: Option<i64>,
+    #[schema(value_type = Option<u32>)]
+    pub latest_epoch: Option<Epoch>,
     pub created_at: String,
     /// When its last checkpoint was seen.
     pub active_at: String,
@@ -33,59 +36,33 @@ pub struct RunRow {
     pub finished_at: Option<String>,
 }
 
-const RUNS: &str = "
-    select r.id, r.name, r.created_at, r.active_at, r.finished_at,
-           (select count(*) from attempts a where a.run_id = r.id) as attempts,
-           (select count(*) from checkpoints c where c.run = r.name) as checkpoints,
-           (select count(*) from points p join attempts a on a.id = p.attempt_id where a.run_id = r.id) as points,
-           (select count(*) from points p join attempts a on a.id = p.attempt_id where a.run_id = r.id and exists
-               (select 1 from requests q where q.point_id = p.id and q.state = 'done')) as done,
-           (select max(p.epoch) from points p join attempts a on a.id = p.attempt_id where a.run_id = r.id)
-               as latest_epoch
-    from runs r
-    where (?1 is null or r.name = ?1) and (?2 is null or r.id < ?2)
-    order by r.id desc limit ?3";
+const ITEM: &str = "
+    select r.id, r.name, r.checkpoints, r.points, r.scored as done, r.created_at, r.active_at, r.finished_at,
+           coalesce((select max(p.attempt) + 1 from points p where p.run_id = r.id), 0) as attempts,
+           (select max(p.epoch) from points p where p.run_id = r.id) as latest_epoch
+    from runs r";
 
 impl Store {
     /// Runs, the newest first; `cursor` is the `next` of the page before.
-    pub async fn runs(&self, limit: u32, cursor: Option<i64>) -> Result<Page<RunRow>> {
-        let rows = sqlx::query_as::<_, RunRow>(RUNS)
-            .bind(None::<&str>)
-            .bind(cursor)
-            .bind(limit + 1)
-            .fetch_all(self.pool())
-            .await?;
-        Ok(Page::cut(rows, limit, |run| run.id))
+    pub async fn runs(&self, limit: u32, cursor: Option<i64>) -> Result<Page<RunItem>> {
+        let sql = sqlx::AssertSqlSafe(format!("{ITEM} where r.id < ?1 order by r.id desc limit ?2"));
+        let rows = sqlx::query_as::<_, RunItem>(sql).bind(cursor.unwrap_or(i64::MAX)).bind(limit + 1);
+        Ok(Page::cut(rows.fetch_all(self.pool()).await?, limit, |run| run.id.0))
     }
 
-    /// The run of that name; `NotFound` where no checkpoint of it proved whole yet.
-    pub async fn run(&self, name: &str) -> Result<RunRow> {
-        let row =
-            sqlx::query_as::<_, RunRow>(RUNS).bind(name).bind(None::<i64>).bind(1).fetch_optional(self.pool()).await?;
-        row.ok_or_else(|| unknown(name))
+    /// The run of that name.
+    pub async fn run(&self, name: &str) -> Result<RunItem> {
+        let sql = sqlx::AssertSqlSafe(format!("{ITEM} where r.name = ?1"));
+        let row = sqlx::query_as(sql).bind(name).fetch_optional(self.pool()).await?;
+        row.ok_or_else(|| Error::not_found(format!("no run `{name}` was seen")).with_hint("`/runs` lists them"))
     }
 
-    /// The run that an answer is about: `asked`, else the most recently active one (so the only one); `None` where
-    /// nothing was seen yet. A run that was asked for and never seen is `NotFound`.
-    pub async fn run_asked(&self, asked: Option<&str>) -> Result<Option<String>> {
-        let found = sqlx::query_scalar::<_, String>(
-            "select name from (
-                 select name, active_at as at from runs
-                 union all
-                 select run, max(created_at) from checkpoints where run not in (select name from runs) group by run)
-             where ?1 is null or name = ?1
-             order by at desc, name limit 1",
-        )
-        .bind(asked)
-        .fetch_optional(self.pool())
-        .await?;
-        match (found, asked) {
-            (None, Some(name)) => Err(unknown(name)),
-            (found, _) => Ok(found),
-        }
+    /// The run that an answer is about where none is named: the one with the newest point, else with the newest
+    /// checkpoint; `None` where nothing was seen yet.
+    pub async fn default_run(&self) -> Result<Option<RunItem>> {
+        let newest = "(select coalesce((select run_id from points order by id desc limit 1), \
+                       (select run_id from checkpoints order by id desc limit 1)))";
+        let sql = sqlx::AssertSqlSafe(format!("{ITEM} where r.id = {newest}"));
+        Ok(sqlx::query_as(sql).fetch_optional(self.pool()).await?)
     }
-}
-
-fn unknown(name: &str) -> Error {
-    Error::NotFound(format!("no run `{name}` was seen; hint: `/runs` lists them"))
 }

@@ -1,64 +1,62 @@
-//! Checkpoints, runs, posts, problems, the token, health, the document, the page.
+//! What is written: posts, ends, removals; problems; the token; hosts and origins.
 
-use super::*;
+use axum::http::Method;
+use clay_probe::{
+    api::{ApiState, check_listen, router},
+    config,
+};
+use serde_json::{Value, json};
 
-#[tokio::test]
-async fn checkpoints_as_they_are_listed() {
-    let site = plain().await;
-    let all = site.json("/checkpoints").await;
-    let states: Vec<_> = all["items"].as_array().unwrap().iter().map(|c| c["state"].as_str().unwrap()).collect();
-    assert_eq!(states[..5], ["seen", "settling", "rejected", "held", "queued"]);
-    assert_eq!(states.len(), 13);
-    let one = site.json("/checkpoints/20").await;
-    assert_eq!((&one["reason"], &one["due"], &one["epoch"]), (&json!("truncated"), &json!(false), &Value::Null));
-    let one = site.json("/checkpoints/21").await;
-    assert_eq!(
-        (&one["epoch"], &one["global_step"], &one["due"], &one["run"]),
-        (&json!(3), &json!(30), &Value::Null, &json!("old"))
-    );
-    let one = site.json("/checkpoints/7").await;
-    assert_eq!(
-        (&one["state"], &one["due"], &one["due_reason"], &one["attempt"]),
-        (&json!("done"), &json!(true), &json!("every_n"), &json!(1))
-    );
-    let failed = site.json("/checkpoints?state=failed").await;
-    assert_eq!((failed["items"].as_array().unwrap().len(), &failed["items"][0]["id"]), (1, &json!(4)));
-    assert_eq!(site.json("/checkpoints?run=old").await["items"].as_array().unwrap().len(), 1);
-    let page = site.json("/checkpoints?limit=3").await;
-    assert_eq!(page["next"], 20);
-    assert_eq!(site.json("/checkpoints?limit=3&cursor=20").await["items"][0]["id"], 10);
-    assert!(site.get("/checkpoints?state=lost").await.problem(400).contains("settling"));
-    site.get("/checkpoints?run=never").await.problem(404);
-    site.get("/checkpoints/999").await.problem(404);
-    site.get("/checkpoints/x").await.problem(400);
+use super::site::{RUN, Site, checkpoint_bytes, settings};
+
+async fn filled() -> Site {
+    Site::filled(|_, _| {}).await
 }
 
 #[tokio::test]
 async fn posting() {
-    let site = plain().await;
+    let site = filled().await;
     let got = site.post("/checkpoints", json!({"path": "new.ckpt", "epoch": 3, "context": {"lr": 1e-4}})).await;
-    assert_eq!((got.status.as_u16(), &got.headers["location"]), (202, &"/checkpoints/22".parse().unwrap()));
+    assert_eq!((got.status.as_u16(), &got.headers["location"]), (202, &"/checkpoints/14".parse().unwrap()));
     assert_eq!(
         got.json(),
-        json!({"id": 22, "state": "seen", "due": null, "due_reason": null,
-        "status_url": "/checkpoints/22", "probe_url": null})
+        json!({"id": 14, "state": "seen", "due": null, "due_reason": null,
+        "status_url": "/checkpoints/14", "probe_url": "/probes/3?run=default"})
     );
-    let got = site.post("/checkpoints", json!({"path": "known.ckpt"})).await;
-    assert_eq!((got.status.as_u16(), &got.json()["due"]), (200, &json!(true)));
-    let probe = got.json()["probe_url"].as_str().unwrap().to_owned();
-    assert_eq!(probe, "/probes/0?run=exp/a%201");
-    assert_eq!(site.json(&probe).await["epoch"], 0);
-    assert!(site.post("/checkpoints", json!({"path": "outside.ckpt"})).await.problem(403).contains("path_map"));
-    site.post("/checkpoints", json!({"path": "other.ckpt"})).await.problem(409);
-    let broken = site.post("/checkpoints", json!({"path": "broken.ckpt"})).await;
-    assert!(!broken.problem(500).contains("secret"));
-    assert!(!site.post("/checkpoints", json!({"path": "panic.ckpt"})).await.problem(500).contains("bug"));
-    assert_eq!(site.desk.0.lock().unwrap().len(), 6);
+    let path = site.json("/checkpoints/1").await["path"].clone();
+    let got = site.post("/checkpoints", json!({"path": path, "context": {"val_loss": 0.4}})).await;
+    let known = json!({"id": 1, "state": "done", "due": true, "due_reason": "first",
+        "status_url": "/checkpoints/1", "probe_url": "/probes/0?run=exp/a%201"});
+    assert_eq!((got.status.as_u16(), got.json()), (200, known));
+    let probe = site.json("/probes/0?run=exp/a%201").await;
+    assert_eq!((&probe["epoch"], &probe["context"]["val_loss"]), (&json!(0), &json!(0.4)));
+    let contradicts = site.post("/checkpoints", json!({"path": path, "epoch": 7})).await.problem(409);
+    assert!(contradicts.contains("`epoch` was posted as `7`, but is `0`"), "{contradicts}");
+    let outside = site.post("/checkpoints", json!({"path": "/etc/passwd"})).await.problem(403);
+    assert!(
+        outside.contains("lies under none of the roots") && outside.contains("[if the trainer mounts"),
+        "{outside}"
+    );
+
+    let skipped = site.json("/checkpoints/2").await["path"].clone();
+    let forced = site.post("/checkpoints", json!({"path": skipped, "force": true})).await;
+    assert_eq!(
+        (forced.status.as_u16(), &forced.json()["state"], &forced.json()["due_reason"]),
+        (202, &json!("queued"), &json!("forced"))
+    );
+}
+
+#[tokio::test]
+async fn causes_of_failures_stay_inside() {
+    let site = filled().await;
+    site.store.close().await;
+    let told = site.get("/runs").await.problem(500);
+    assert_eq!(told, "the service failed [its log tells why; `/readyz` tells whether it goes on]");
 }
 
 #[tokio::test]
 async fn bodies_that_are_refused() {
-    let site = plain().await;
+    let site = filled().await;
     let many: serde_json::Map<_, _> = (0..65).map(|i| (format!("k{i}"), json!(i))).collect();
     for (body, word) in [
         (json!({}), "path"),
@@ -86,38 +84,61 @@ async fn bodies_that_are_refused() {
     site.send(Method::POST, "/checkpoints", &[("content-type", "text/plain")], "{}").await.problem(415);
     let long = format!("{{\"path\": \"{}\"}}", "x".repeat(70_000));
     assert!(site.send(Method::POST, "/checkpoints", &[json], &long).await.problem(413).contains("64 KiB"));
-    assert!(site.desk.0.lock().unwrap().is_empty());
+    assert_eq!(site.json("/checkpoints").await["items"].as_array().unwrap().len(), 13, "nothing was added");
 }
 
 #[tokio::test]
-async fn runs_and_their_end() {
-    let site = plain().await;
-    let runs = site.json("/runs").await;
-    assert_eq!((&runs["items"][0]["run"], &runs["items"][1]["run"]), (&json!(RUN), &json!("old")));
-    let run = &runs["items"][0];
-    assert_eq!(
-        (&run["attempts"], &run["points"], &run["done"], &run["latest_epoch"]),
-        (&json!(2), &json!(10), &json!(4), &json!(8))
-    );
-    assert_eq!(site.json("/runs?limit=1").await["next"], 2);
+async fn the_end_of_a_run() {
+    let site = filled().await;
     let got = site.send(Method::POST, "/runs/exp%2Fa%201/finish", &[], "").await;
     assert_eq!((got.status.as_u16(), &got.json()["run"]), (200, &json!(RUN)));
-    assert_eq!(*site.desk.0.lock().unwrap(), [format!("finish {RUN}")]);
+    assert!(got.json()["finished_at"].is_string());
+    // What was saved just before is found first.
+    let last = site.until("/probes/8", |probe| probe["state"] != "held").await;
+    assert_eq!((&last["state"], &last["due_reason"]), (&json!("queued"), &json!("last")));
     site.send(Method::POST, "/runs/never/finish", &[], "").await.problem(404);
+    site.send(Method::POST, "/runs/..%2Fx/finish", &[], "").await.problem(400);
+}
+
+#[tokio::test]
+async fn a_run_goes_with_its_files() {
+    let site = filled().await;
+    let pins = || std::fs::read_dir(site.store.folder().pins()).unwrap().count();
+    assert_eq!(pins(), 10);
+    let got = site.send(Method::DELETE, "/runs/exp%2Fa%201", &[], "").await;
+    assert_eq!((got.status.as_u16(), got.text.as_str()), (204, ""));
+    assert_eq!(site.json("/runs").await["items"].as_array().unwrap().len(), 2);
+    site.get("/probes?run=exp/a%201").await.problem(404);
+    site.get("/checkpoints/1").await.problem(404);
+    for _ in 0..500 {
+        if pins() == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(pins(), 0);
+    assert!(site.dir.path().join("ckpt/0/mae_epoch-00.ckpt").is_file(), "the trainer's files stay");
+    let again = site.send(Method::DELETE, "/runs/exp%2Fa%201", &[], "").await;
+    assert!(again.problem(404).contains("`/runs` lists them"));
+    let path = site.write("0/mae_epoch-00.ckpt", &checkpoint_bytes(8));
+    site.announce(json!({"path": path, "run": RUN})).await;
 }
 
 #[tokio::test]
 async fn cancelling() {
-    let site = plain().await;
-    assert_eq!(site.send(Method::DELETE, "/checkpoints/9", &[], "").await.json()["id"], 9);
+    let site = filled().await;
+    let got = site.send(Method::DELETE, "/checkpoints/9", &[], "").await;
+    assert_eq!((&got.json()["id"], &got.json()["state"]), (&json!(9), &json!("cancelled")));
     site.send(Method::DELETE, "/checkpoints/1", &[], "").await.problem(409);
     site.send(Method::DELETE, "/checkpoints/999", &[], "").await.problem(404);
-    assert_eq!(*site.desk.0.lock().unwrap(), ["cancel 9", "cancel 1"]);
+    assert_eq!(site.json("/checkpoints/1").await["state"], "done");
+    let running = site.send(Method::DELETE, "/checkpoints/8", &[], "").await.json();
+    assert_eq!((&running["state"], &running["progress"]), (&json!("cancelled"), &Value::Null));
 }
 
 #[tokio::test]
 async fn what_is_not_there() {
-    let site = plain().await;
+    let site = filled().await;
     assert!(site.get("/nothing").await.problem(404).contains("openapi.json"));
     let got = site.send(Method::PUT, "/probes", &[], "").await;
     assert!(got.problem(405).contains("`PUT`"));
@@ -125,13 +146,13 @@ async fn what_is_not_there() {
     site.get("/assets/other.js").await.problem(404);
     site.get("/docs/nothing.js").await.problem(404);
     assert_eq!(site.get("/nothing").await.json()["instance"], "/nothing");
-    insta::assert_snapshot!(site.get("/probes?from=5&to=4").await.text, @r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"`from` = `5` lies after `to` = `4`","instance":"/probes"}"#);
+    insta::assert_snapshot!(site.get("/probes?from=5&to=4").await.text, @r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"`from` = `5` lies after `to` = `4`","hint":null,"instance":"/probes"}"#);
 }
 
 const POST: (&str, &str) = ("content-type", "application/json");
 
 async fn locked(protect_reads: bool) -> Site {
-    site(true, |config, dir| {
+    Site::empty(|config, dir| {
         config.token_file = dir.join("token");
         config.protect_reads = protect_reads;
         config.hosts = vec!["Probe.local".into()];
@@ -150,7 +171,7 @@ async fn writes_need_the_token() {
         ("Bearer s3cre", 401),
         ("Basic s3cret", 401),
         ("Bearer s3cret", 202),
-        ("bearer s3cret", 202),
+        ("bearer s3cret", 200),
     ] {
         let got = site.send(Method::POST, "/checkpoints", &[POST, ("authorization", authorization)], body).await;
         assert_eq!(got.status.as_u16(), status, "{authorization}");
@@ -159,18 +180,22 @@ async fn writes_need_the_token() {
             assert_eq!(got.headers["www-authenticate"], "Bearer");
         }
     }
-    site.send(Method::DELETE, "/checkpoints/9", &[], "").await.problem(401);
-    site.send(Method::POST, "/runs/old/finish", &[], "").await.problem(401);
+    for (method, path) in
+        [(Method::DELETE, "/checkpoints/1"), (Method::POST, "/runs/default/finish"), (Method::DELETE, "/runs/default")]
+    {
+        site.send(method, path, &[], "").await.problem(401);
+    }
     assert_eq!(site.get("/probes").await.status, 200, "reads stay open");
 }
 
 #[tokio::test]
 async fn reads_can_need_it_too() {
     let site = locked(true).await;
-    for path in ["/probes", "/probes/0", "/checkpoints", "/runs", "/openapi.json", "/docs/"] {
+    for path in ["/probes", "/checkpoints", "/runs", "/metrics", "/openapi.json", "/docs/"] {
         site.get(path).await.problem(401);
         assert_eq!(site.send(Method::GET, path, &[("authorization", "Bearer s3cret")], "").await.status, 200, "{path}");
     }
+    site.get("/events").await.problem(401);
     for path in ["/livez", "/", "/assets/page.js"] {
         assert_eq!(site.get(path).await.status, 200, "{path}");
     }
@@ -182,45 +207,58 @@ async fn reads_can_need_it_too() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("s3cret"));
     let cookie = cookie.split(';').next().unwrap();
     assert_eq!(site.send(Method::GET, "/probes", &[("cookie", cookie)], "").await.status, 200);
-    site.send(Method::DELETE, "/checkpoints/9", &[("cookie", cookie)], "").await.problem(401);
+    site.send(Method::DELETE, "/checkpoints/1", &[("cookie", cookie)], "").await.problem(401);
 }
 
 #[tokio::test]
-async fn writes_need_a_known_host_and_origin() {
+async fn every_request_needs_a_known_host() {
     let site = locked(false).await;
-    let send = async |host: &str, origin: &str| {
-        let mut headers = vec![POST, ("authorization", "Bearer s3cret"), ("host", host)];
-        if !origin.is_empty() {
-            headers.push(("origin", origin));
-        }
-        site.send(Method::POST, "/checkpoints", &headers, r#"{"path": "new.ckpt"}"#).await.status.as_u16()
+    let send = async |site: &Site, path: &str, host: &str| {
+        site.send(Method::GET, path, &[("host", host)], "").await.status.as_u16()
     };
     for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "probe.local:80"] {
-        assert_eq!(send(host, "").await, 202, "{host}");
+        assert_eq!(send(&site, "/probes", host).await, 200, "{host}");
     }
-    for host in ["evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1.evil.example"] {
-        assert_eq!(send(host, "").await, 403, "{host}");
+    for host in ["evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1.evil.example", ""] {
+        for path in ["/probes", "/events", "/livez", "/readyz", "/metrics", "/", "/assets/page.js", "/openapi.json"] {
+            assert_eq!(send(&site, path, host).await, 403, "{path} of {host}");
+        }
     }
-    assert_eq!(send("localhost:8080", "http://localhost:8080").await, 202);
-    assert_eq!(send("localhost:8080", "http://probe.local").await, 202);
-    for origin in ["http://evil.example", "null", "http://10.0.0.1:8080"] {
-        assert_eq!(send("localhost:8080", origin).await, 403, "{origin}");
+    let told = site.send(Method::GET, "/probes", &[("host", "evil.example")], "").await.problem(403);
+    assert_eq!(told, "`Host` is `evil.example` [add that name to `api.hosts`]");
+    let open = everywhere().await;
+    for (host, status) in [("10.0.0.1:8080", 200), ("[fe80::1]:8080", 200), ("evil.example", 403), ("localhost", 200)] {
+        assert_eq!(send(&open, "/livez", host).await, status, "{host}");
     }
-    let open = super::site(true, |config, dir| {
+}
+
+#[tokio::test]
+async fn writes_need_a_known_origin_too() {
+    let site = locked(false).await;
+    let send = async |site: &Site, host: &str, origin: &str| {
+        let headers = [POST, ("authorization", "Bearer s3cret"), ("host", host), ("origin", origin)];
+        site.send(Method::POST, "/checkpoints", &headers, r#"{"path": "new.ckpt"}"#).await.status.as_u16()
+    };
+    assert_eq!(send(&site, "evil.example", "http://evil.example").await, 403);
+    assert_eq!(send(&site, "localhost:8080", "http://localhost:8080").await, 202);
+    assert_eq!(send(&site, "localhost:8080", "http://probe.local").await, 200);
+    for origin in ["http://evil.example", "null", "", "http://10.0.0.1:8080"] {
+        assert_eq!(send(&site, "localhost:8080", origin).await, 403, "{origin}");
+    }
+    let open = everywhere().await;
+    assert_eq!(send(&open, "10.0.0.1:8080", "http://10.0.0.1:8080").await, 202);
+    assert_eq!(send(&open, "10.0.0.1:8080", "http://10.0.0.2").await, 403);
+    assert_eq!(send(&open, "evil.example", "http://evil.example").await, 403);
+}
+
+/// Listens on all addresses.
+async fn everywhere() -> Site {
+    Site::empty(|config, dir| {
         config.listen = "0.0.0.0:8080".parse().unwrap();
         config.token_file = dir.join("token");
         std::fs::write(&config.token_file, "s3cret").unwrap();
     })
-    .await;
-    for (host, origin, status) in [
-        ("10.0.0.1:8080", "http://10.0.0.1:8080", 202),
-        ("10.0.0.1:8080", "http://10.0.0.2", 403),
-        ("evil.example", "http://evil.example", 403),
-    ] {
-        let headers = [POST, ("authorization", "Bearer s3cret"), ("host", host), ("origin", origin)];
-        let got = open.send(Method::POST, "/checkpoints", &headers, r#"{"path": "new.ckpt"}"#).await;
-        assert_eq!(got.status.as_u16(), status, "{host} {origin}");
-    }
+    .await
 }
 
 #[test]
@@ -228,7 +266,7 @@ fn beyond_loopback_a_token_is_needed() {
     let mut config = settings();
     assert!(check_listen(&config).is_ok());
     config.listen = "0.0.0.0:80".parse().unwrap();
-    assert!(check_listen(&config).unwrap_err().to_string().contains("hint: set `api.token_file`"));
+    assert_eq!(check_listen(&config).unwrap_err().hint(), Some("set `api.token_file`"));
     config.token_file = "token".into();
     assert!(check_listen(&config).is_ok());
     config = settings();
@@ -238,118 +276,17 @@ fn beyond_loopback_a_token_is_needed() {
 
 #[tokio::test]
 async fn an_empty_token_file_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("probe.db")).await.unwrap();
-    let mut config = settings();
-    config.token_file = dir.path().join("token");
-    let start = |config: &config::Api| {
-        let (intake, status) = (Arc::new(Desk::default()), Arc::new(Status::default()));
-        let state = ApiState { store: store.clone(), config: config.clone(), intake, status, results: PathBuf::new() };
-        router(state).err().map(|error| error.to_string())
+    let site = Site::empty(|_, _| {}).await;
+    let token_file = site.dir.path().join("token");
+    let start = || {
+        let config = config::Api { token_file: token_file.clone(), ..settings() };
+        let (store, submissions) = (site.store.clone(), site.submissions.clone());
+        let (status, metrics, stop) = (site.status.clone(), site.metrics.clone(), site.stop.clone());
+        router(ApiState { store, config, submissions, status, metrics, stop }).err().map(|error| error.to_string())
     };
-    assert!(start(&config).unwrap().contains("token"), "not there");
-    std::fs::write(&config.token_file, "\n").unwrap();
-    assert!(start(&config).unwrap().contains("is empty"));
-    std::fs::write(&config.token_file, "x\n").unwrap();
-    assert_eq!(start(&config), None);
-}
-
-#[tokio::test]
-async fn health() {
-    let site = plain().await;
-    assert_eq!(site.json("/livez").await, json!({"status": "ok"}));
-    let got = site.get("/readyz").await;
-    assert_eq!((got.status.as_u16(), &got.json()["dataset"]), (503, &Value::Null));
-    site.status.update(|facts| {
-        facts.device = Some("cpu".into());
-        facts.device_reason = Some("no GPU".into());
-        facts.dataset = Some(summary());
-    });
-    let got = site.get("/readyz").await;
-    assert_eq!(
-        (got.status.as_u16(), &got.json()["device"], &got.json()["status"]),
-        (200, &json!("cpu"), &json!("ready"))
-    );
-    assert_eq!(got.json()["dataset"]["chips"], 3);
-    site.status.update(|facts| facts.problems.push("the disk is full".into()));
-    let got = site.get("/readyz").await;
-    assert_eq!((got.status.as_u16(), &got.json()["problems"]), (503, &json!(["the disk is full"])));
-}
-
-fn summary() -> DatasetSummary {
-    DatasetSummary {
-        digest: DATASET.parse::<Digest>().unwrap(),
-        chips: 3,
-        events: vec!["peru".into(), "spain".into()],
-        water: 15,
-        land: 18,
-        ignored: 21,
-        nonfinite: 0,
-        refused: vec![],
-        held_out: 0,
-        decoded: 3,
-    }
-}
-
-#[tokio::test]
-async fn the_document_is_the_contract() {
-    let site = plain().await;
-    let document = site.json("/openapi.json").await;
-    let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    for path in [
-        "/checkpoints",
-        "/checkpoints/{id}",
-        "/probes",
-        "/probes/{epoch}",
-        "/probes/{epoch}/curves",
-        "/probes/{epoch}/chips/{chip}.png",
-        "/datasets/{digest}/chips",
-        "/runs",
-        "/runs/{run}/finish",
-        "/livez",
-        "/readyz",
-        "/",
-    ] {
-        assert!(paths.iter().any(|p| p == path), "{path} in {paths:?}");
-    }
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/openapi.json");
-    let text = serde_json::to_string_pretty(&document).unwrap() + "\n";
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(golden, &text).unwrap();
-    }
-    let kept = std::fs::read_to_string(golden).unwrap_or_default();
-    assert!(kept == text, "the API changed; look at the difference after `UPDATE_GOLDEN=1 cargo test the_document`");
-    assert_eq!(site.get("/docs/").await.status, 200);
-}
-
-#[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere() {
-    let site = plain().await;
-    let got = site.get("/").await;
-    let policy = got.headers["content-security-policy"].to_str().unwrap();
-    assert!(policy.contains("default-src 'none'") && !policy.contains("http") && !policy.contains("unsafe-eval"));
-    let links = got.text.split(['"', ' ']).filter(|word| word.starts_with("/assets/")).collect::<Vec<_>>();
-    assert_eq!(links.len(), 3);
-    for link in links {
-        let got = site.get(link).await;
-        assert_eq!(got.status, 200, "{link}");
-        assert!(got.headers["cache-control"].to_str().unwrap().contains("immutable"));
-        assert_eq!(got.headers["x-content-type-options"], "nosniff");
-    }
-}
-
-/// Serves the seeded database for a look at the page: `CLAY_PROBE_SERVE=8099 cargo test serve_seeded -- --ignored`.
-#[tokio::test]
-#[ignore = "serves until it is stopped"]
-async fn serve_seeded() {
-    let port: u16 = std::env::var("CLAY_PROBE_SERVE").unwrap().parse().unwrap();
-    let (filled, lock) = (std::env::var_os("EMPTY").is_none(), std::env::var_os("LOCK").is_some());
-    let site = if lock { locked(true).await } else { super::site(filled, |_, _| {}).await };
-    site.status.update(|facts| {
-        facts.device = Some("cpu".into());
-        facts.device_reason = Some("`auto`: no GPU was found".into());
-        facts.dataset = Some(summary());
-    });
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    axum::serve(listener, site.router.clone()).await.unwrap();
+    assert!(start().unwrap().contains("token"), "not there");
+    std::fs::write(&token_file, "\n").unwrap();
+    assert!(start().unwrap().contains("is empty"));
+    std::fs::write(&token_file, "x\n").unwrap();
+    assert_eq!(start(), None);
 }

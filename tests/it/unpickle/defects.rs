@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use clay_probe::probe::checkpoint::{Options, inspect};
+use clay_probe::{
+    domain::Reason,
+    probe::checkpoint::{Options, inspect},
+};
 
 use super::{
     baseline, fixture, refusal,
     torch_save::{Item, Save, call, f32_bytes, text, zip},
 };
+use crate::shared::{checkpoint_in, shared};
 
 /// The bytes of the defective file of that name.
 fn rebuilt(name: &str) -> Vec<u8> {
@@ -130,7 +134,7 @@ fn each_defect_is_refused_by_name() {
     for (file, outcome) in expected(&fixture("bad")) {
         let Some(reason) = outcome.get("reason") else { continue };
         let (found, message) = refusal(&rebuilt(&file));
-        assert_eq!(found, reason, "{file}: {message}");
+        assert_eq!(found.as_str(), reason, "{file}: {message}");
         assert!(message.contains("epoch-01.ckpt"), "{file}: {message}");
         for name in named(&file) {
             assert!(message.contains(name), "{file}: `{name}` is not in: {message}");
@@ -139,14 +143,12 @@ fn each_defect_is_refused_by_name() {
 }
 
 #[test]
-fn the_original_defective_files_too() {
-    let Some(shared) = std::env::var_os("CLAY_PROBE_SHARED") else {
-        return eprintln!("skipped: CLAY_PROBE_SHARED is not set");
-    };
-    let folder = Path::new(&shared).join("clay/bad");
+#[ignore = "reads $CLAY_PROBE_SHARED"]
+fn shared_defective_files_are_refused_by_name() {
+    let folder = shared("clay/bad");
     for (file, outcome) in expected(&folder) {
         let report = inspect(&folder.join(&file), &Options::default());
-        assert_eq!(report.reason, outcome.get("reason").map(String::as_str), "{file}: {report}");
+        assert_eq!(report.reason.map(Reason::as_str), outcome.get("reason").map(String::as_str), "{file}: {report}");
         for name in named(&file) {
             let message = report.message.clone().unwrap_or_default();
             // The largest tensor of the originals is another one.
@@ -154,8 +156,8 @@ fn the_original_defective_files_too() {
         }
         eprintln!("{report}");
     }
-    let v1 = Path::new(&shared).join("clay/golden/v1-d32/mae_v1.5.0_epoch-00_val-loss-0.1000.ckpt");
-    assert_eq!(inspect(&v1, &Options::default()).reason, Some("clay-v1"));
+    let v1 = checkpoint_in(&shared("clay/golden/v1-d32"));
+    assert_eq!(inspect(&v1, &Options::default()).reason, Some(Reason::ClayV1));
 }
 
 #[test]
@@ -175,7 +177,9 @@ fn what_may_be_half_written_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let dangling = folder.path().join("last.ckpt");
     std::os::unix::fs::symlink("gone.ckpt", &dangling).unwrap();
-    for (path, reason, again) in [(dangling.as_path(), "missing", true), (folder.path(), "unreadable", false)] {
+    for (path, reason, again) in
+        [(dangling.as_path(), Reason::Missing, true), (folder.path(), Reason::Unreadable, false)]
+    {
         let report = inspect(path, &Options::default());
         assert_eq!((report.reason, report.retry), (Some(reason), again));
     }
@@ -187,7 +191,7 @@ fn every_cut_of_a_file_is_refused_and_tried_again() {
     for len in [1, 2, 3, 4, 30, 5_000, sound.len() - 1_000, sound.len() - 22, sound.len() - 1] {
         let (path, _folder) = super::written(&sound[..len]);
         let report = inspect(&path, &Options::default());
-        assert_eq!((report.reason, report.retry), (Some("truncated"), true), "{len} bytes: {report}");
+        assert_eq!((report.reason, report.retry), (Some(Reason::Truncated), true), "{len} bytes: {report}");
     }
 }
 
@@ -199,7 +203,7 @@ fn all_problems_are_told_together() {
     save.insert("model.encoder.head.weight", &[1], "FloatStorage", f32_bytes(&[0.5]));
     poison(&mut save, "patch_embedding.sar.proj.weight", f32::NAN);
     let (reason, message) = refusal(&save.bytes());
-    assert_eq!(reason, "missing-tensor");
+    assert_eq!(reason, Reason::MissingTensor);
     for name in ["time_embedding.bias", "transformer.norm.weight", "head.weight", "patch_embedding.sar.proj.weight"] {
         assert!(message.contains(name), "`{name}` is not in: {message}");
     }
@@ -213,9 +217,9 @@ fn impossible_numbers_are_refused() {
         edit(&mut save);
         refusal(&save.bytes()).0
     };
-    assert_eq!(broken(&|s| s.tensor(name).offset = 1), "bad-pickle", "beyond the storage");
-    assert_eq!(broken(&|s| s.tensor(name).offset = -1), "bad-pickle");
-    assert_eq!(broken(&|s| s.tensor(name).stride = vec![i64::MAX]), "bad-pickle");
-    assert_eq!(broken(&|s| s.tensor(name).shape = vec![i64::MAX]), "bad-pickle");
-    assert_eq!(broken(&|s| s.storage(name).1 = i64::MAX), "truncated", "more elements than the entry has");
+    assert_eq!(broken(&|s| s.tensor(name).offset = 1), Reason::BadPickle, "beyond the storage");
+    assert_eq!(broken(&|s| s.tensor(name).offset = -1), Reason::BadPickle);
+    assert_eq!(broken(&|s| s.tensor(name).stride = vec![i64::MAX]), Reason::BadPickle);
+    assert_eq!(broken(&|s| s.tensor(name).shape = vec![i64::MAX]), Reason::BadPickle);
+    assert_eq!(broken(&|s| s.storage(name).1 = i64::MAX), Reason::Truncated, "more elements than the entry has");
 }

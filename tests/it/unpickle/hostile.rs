@@ -1,6 +1,9 @@
 //! Pickles that want to run something, eat memory or confuse the reader.
 
-use clay_probe::probe::checkpoint::{Options, inspect};
+use clay_probe::{
+    domain::Reason,
+    probe::checkpoint::{Options, inspect},
+};
 use proptest::prelude::*;
 
 use super::{
@@ -40,7 +43,7 @@ fn harmless_names_are_data() {
 #[test]
 fn unknown_names_refuse_the_file_even_if_never_called() {
     let (reason, message) = refusal(&with(&global("shutil", "rmtree")));
-    assert_eq!(reason, "unsafe-pickle");
+    assert_eq!(reason, Reason::UnsafePickle);
     assert!(message.contains("shutil.rmtree") && message.contains("probe.opaque_globals"), "{message}");
     // All of them are named at once, in each way a pickle can name them.
     let stack_global = [text("os"), text("popen"), vec![0x93]].concat();
@@ -87,14 +90,14 @@ fn made_up_lengths_ask_for_no_memory() {
         b"t".repeat(3),
         b"0000".to_vec(),
     ] {
-        assert_eq!(refusal(&with(&extra)).0, "bad-pickle", "{extra:?}");
+        assert_eq!(refusal(&with(&extra)).0, Reason::BadPickle, "{extra:?}");
     }
     // Deep nests and cycles are only data.
     assert!(usable(&with(&[b")".to_vec(), vec![0x85; 500_000]].concat()), &Options::default()));
     assert!(usable(&with(b"]q\x05h\x05a"), &Options::default()), "a list that holds itself");
     // More values than any checkpoint has.
-    assert_eq!(refusal(&with(&vec![b'N'; 4_100_000])).0, "bad-pickle");
-    assert_eq!(refusal(&with(&[b"N".to_vec(), vec![0x94; 4_100_000]].concat())).0, "bad-pickle", "the memo");
+    assert_eq!(refusal(&with(&vec![b'N'; 4_100_000])).0, Reason::BadPickle);
+    assert_eq!(refusal(&with(&[b"N".to_vec(), vec![0x94; 4_100_000]].concat())).0, Reason::BadPickle, "the memo");
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn a_made_up_number_of_zip_entries_is_refused() {
     tail[8..20].fill(0xff);
     bytes.extend([record, locator.concat(), tail].concat());
     let (reason, message) = refusal(&bytes);
-    assert_eq!(reason, "not-a-checkpoint", "{message}");
+    assert_eq!(reason, Reason::NotACheckpoint, "{message}");
     assert!(message.contains("1099511627776"), "{message}");
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clay_probe::{
-    domain::{Epoch, Format, ValueSource},
+    domain::{Epoch, Fault, Format, Reason, ValueSource},
     probe::checkpoint::{Checkpoint, Options, pin},
 };
 
@@ -65,7 +65,7 @@ fn a_refused_file_leaves_no_pin() {
     let (path, folder) = written(&save.bytes());
     let pins = folder.path().join("pins");
     let refused = pin(&path, &pins, &Options::default()).unwrap_err();
-    assert_eq!((refused.reason, refused.retry), ("non-finite", false));
+    assert_eq!((refused.reason, refused.fault), (Reason::NonFinite, Fault::Final));
     assert!(refused.message.contains("`time_embedding.bias` (1 value)"), "{refused}");
     assert_eq!(names_in(&pins), Vec::<String>::new());
 }
@@ -99,7 +99,7 @@ fn a_file_that_is_rewritten_in_place_is_tried_again() {
         for _ in 0..50 {
             match pin(&path, &pins, &Options::default()) {
                 Err(e) => {
-                    assert_eq!((e.reason, e.retry), ("changed", true), "{e}");
+                    assert_eq!((e.reason, e.fault), (Reason::Changed, Fault::Passing), "{e}");
                     changed += 1;
                 }
                 // The clock of the file system is coarser than a pin is fast.
@@ -134,7 +134,7 @@ fn a_rewrite_to_other_content_never_gives_a_wrong_pin() {
         for _ in 0..100 {
             match pin(&path, &pins, &Options::default()) {
                 Ok(pinned) => assert!(sound.contains(&pinned.weights_digest.to_string())),
-                Err(e) => assert!(e.retry, "{e}"),
+                Err(e) => assert_eq!(e.fault, Fault::Passing, "{e}"),
             }
         }
         stop.store(true, Ordering::Relaxed);

@@ -1,0 +1,82 @@
+//! What an answer costs, in steps of SQLite's machine: it must not grow with the number of rows.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{CheckpointFilter, SeriesFilter};
+use crate::{
+    domain::{Epoch, EventId, JobKind, Metric, Shown},
+    store::{Folder, Store},
+};
+
+#[path = "../../../tests/it/made.rs"]
+mod made;
+#[path = "../../../benches/queries/rows.rs"]
+mod rows;
+
+/// Connections for reading; each counts.
+const READERS: usize = 4;
+
+/// The steps that each query takes on a store of so many checkpoints.
+async fn costs(count: u32) -> Vec<(&'static str, u64)> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&Folder::create(dir.path()).unwrap()).await.unwrap();
+    rows::fill(&store, count).await;
+    let steps = Arc::new(AtomicU64::new(0));
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut reader = store.pool().acquire().await.unwrap();
+        let steps = steps.clone();
+        reader.lock_handle().await.unwrap().set_progress_handler(1, move || {
+            steps.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        readers.push(reader);
+    }
+    drop(readers);
+    let id = store.default_run().await.unwrap().unwrap().id;
+    let filter = |state, run| CheckpointFilter { state, run, cursor: None, limit: 3 };
+    let series = SeriesFilter { run: id, metric: Metric::Iou, from: 5, to: u32::MAX, cursor: None, limit: 10 };
+    let mut costs = Vec::new();
+    macro_rules! count {
+        ($($name:literal: $query:expr,)+) => {$(
+            steps.store(0, Ordering::Relaxed);
+            $query.await.unwrap();
+            costs.push(($name, steps.load(Ordering::Relaxed)));
+        )+};
+    }
+    count! {
+        "/runs": store.runs(100, None),
+        "the default run": store.default_run(),
+        "/checkpoints": store.checkpoints(filter(None, None)),
+        "/checkpoints?run=": store.checkpoints(filter(None, Some(id))),
+        "/checkpoints?state=failed": store.checkpoints(filter(Some(Shown::Failed), None)),
+        "/checkpoints?state=failed&run=": store.checkpoints(filter(Some(Shown::Failed), Some(id))),
+        "/checkpoints?state=skipped": store.checkpoints(filter(Some(Shown::Skipped), None)),
+        "/checkpoints?state=held": store.checkpoints(filter(Some(Shown::Held), None)),
+        "/probes": store.series(series),
+        "/probes/{epoch}": store.points_of_epoch(id, Epoch(5), None),
+        "/probes/latest": store.latest_scored(id, None),
+        "/events": store.events_after(EventId(50), None, 10),
+        "/events?run=": store.events_after(EventId(50), Some(&"run1".parse().unwrap()), 10),
+        "the bounds of /events": store.event_bounds(),
+        "the depth of the queue": store.queue_depth(),
+        "the oldest that waits": store.oldest_due(),
+        "the last scores": store.last_scores(),
+        "settling": store.open_checkpoints(),
+        "idle runs": store.idle_runs("2020"),
+        "whether a job waits": store.has_queued(JobKind::Probe),
+        "what is known of a path": store.known_identity("/ckpt/run1/7.ckpt"),
+    }
+    costs
+}
+
+#[tokio::test]
+async fn an_answer_costs_the_same_however_many_rows_there_are() {
+    let (few, many) = (costs(300).await, costs(3000).await);
+    let grown = few.iter().zip(&many).filter(|((_, few), (_, many))| *few == 0 || *many > few * 3 / 2 + 100);
+    let grown: Vec<_> = grown.map(|((name, few), (_, many))| format!("{name}: {few} steps, then {many}")).collect();
+    assert!(grown.is_empty(), "with ten times the rows: {grown:#?}");
+}

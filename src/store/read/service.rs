@@ -1,0 +1,47 @@
+//! How the service fares: the depth of its queue, how far it lags, the last scores. For `/metrics`.
+
+use sqlx::FromRow;
+
+use crate::{
+    domain::{Epoch, JobKind, RunName, State},
+    error::Result,
+    store::Store,
+};
+
+/// How many jobs of a kind are queued or running.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct QueueDepth {
+    pub kind: JobKind,
+    pub state: State,
+    pub jobs: i64,
+}
+
+/// The last score of a run, and how many epochs its training is ahead of it.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct LastScore {
+    pub run: RunName,
+    pub epoch: Option<Epoch>,
+    pub iou: Option<f64>,
+    /// The highest epoch seen less the epoch of the last score; of a run without a score, all epochs seen.
+    pub lag_epochs: i64,
+}
+
+impl Store {
+    /// Jobs that are queued or running, by kind and state.
+    pub async fn queue_depth(&self) -> Result<Vec<QueueDepth>> {
+        let sql = "select kind, state, count(*) as jobs from jobs where kind in ('scan', 'pin', 'probe') \
+                   and state in ('queued', 'running') group by kind, state";
+        Ok(sqlx::query_as(sql).fetch_all(self.pool()).await?)
+    }
+
+    /// When the oldest probe that waits was asked for.
+    pub async fn oldest_due(&self) -> Result<Option<String>> {
+        let sql = "select min(created_at) from jobs where kind = 'probe' and state in ('queued', 'running')";
+        Ok(sqlx::query_scalar(sql).fetch_one(self.pool()).await?)
+    }
+
+    /// The last score of every run that has points.
+    pub async fn last_scores(&self) -> Result<Vec<LastScore>> {
+        Ok(sqlx::query_as(include_str!("last_scores.sql")).fetch_all(self.pool()).await?)
+    }
+}
