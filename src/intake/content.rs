@@ -39,7 +39,7 @@ pub async fn note_content(
             let posted_so = row
                 .posted_identity
                 .is_some_and(|posted| posted != identity && row.identity.is_none_or(|before| posted == before));
-            let being_read = row.pin_key == row.identity && matches!(row.pin_state, Some(State::Running | State::Done));
+            let being_read = row.is_being_read();
             if grew || !(posted_so || being_read) {
                 let waiting = row.pin_state == Some(State::Queued);
                 let queued = if waiting { queue.cancel_pin(db, row.id, Reason::Changed).await? } else { None };

@@ -1,6 +1,6 @@
 //! Submissions: what is posted, and what people ask of checkpoints and runs.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use crate::{
     domain::{Change, CheckpointId, Facts, Identity, JobId, PostedCheckpoint, Reason, RunName, State, Via},
     error::{Error, Result},
     queue::Queue,
-    store::{CheckpointRow, NewCheckpoint, Store, now},
+    store::{CheckpointRow, NewCheckpoint, Store, now, remove_path},
 };
 
 /// Answers posts; everything it says was committed before. Cheap to clone.
@@ -85,7 +85,7 @@ impl Submissions {
         let newest = self.store.checkpoint_at(db, &post.path).await?;
         let mut stopped = None;
         if let Some(row) = &newest {
-            let being_read = matches!(row.pin_state, Some(State::Running | State::Done)) && row.pin_key == row.identity;
+            let being_read = row.is_being_read();
             // What was posted of it before was not about other content.
             let of_this = row.posted_identity.is_none_or(|posted| Some(posted) == post.identity);
             let agrees = row.posted.contradiction(&post.facts).is_none();
@@ -208,19 +208,12 @@ impl Submissions {
         let done = remove.await;
         let (jobs, files) = tx.end(done).await?;
         self.queue.stop(jobs);
-        tokio::task::spawn_blocking(move || files.iter().for_each(remove_file));
+        tokio::task::spawn_blocking(move || {
+            for error in files.iter().filter_map(|path| remove_path(path).err()) {
+                warn!(%error, "a file of a removed run stays");
+            }
+        });
         self.queue.tell_change();
         Ok(())
-    }
-}
-
-/// Removes a file or folder of ours, as far as it is there.
-fn remove_file(path: &PathBuf) {
-    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            warn!(path = %path.display(), %error, "a file of a removed run stays");
-        }
-        _ => {}
     }
 }

@@ -40,6 +40,11 @@ pub struct CheckpointRow {
 }
 
 impl CheckpointRow {
+    /// Whether a pin reads, or has read, the content that the row is of.
+    pub fn is_being_read(&self) -> bool {
+        self.pin_key == self.identity && matches!(self.pin_state, Some(State::Running | State::Done))
+    }
+
     /// What its latest pin job proved, where that was the present content.
     pub fn proven(&self) -> Option<&Pinned> {
         let same = self.identity.is_some() && self.pin_key == self.identity;

@@ -46,6 +46,11 @@ pub struct ProbeSubject {
     pub path: String,
 }
 
+/// All kinds, quoted for SQL: the index of jobs begins with the kind.
+pub(super) fn kinds() -> String {
+    JobKind::ALL.iter().map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ")
+}
+
 const COLUMNS: &str = "select id, kind, checkpoint_id, point_id, key, state, tries, restarts, created_at from jobs";
 
 impl Store {
@@ -101,20 +106,19 @@ impl Store {
 
     /// All running jobs.
     pub async fn running_jobs(&self, db: &mut SqliteConnection) -> Result<Vec<JobRow>> {
-        let sql = format!("{COLUMNS} where kind in ('scan', 'pin', 'probe') and state = 'running' order by id");
+        let sql = format!("{COLUMNS} where kind in ({}) and state = 'running' order by id", kinds());
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(db).await?)
     }
 
     /// The running jobs of a run.
     pub async fn jobs_of_run(&self, db: &mut SqliteConnection, run: RunId) -> Result<Vec<JobId>> {
-        Ok(sqlx::query_scalar(
+        let sql = format!(
             "select j.id from jobs j left join points p on p.id = j.point_id \
              left join checkpoints c on c.id = j.checkpoint_id \
-             where j.kind in ('pin', 'probe') and j.state = 'running' and coalesce(p.run_id, c.run_id) = ?1",
-        )
-        .bind(run)
-        .fetch_all(db)
-        .await?)
+             where j.kind in ({}) and j.state = 'running' and coalesce(p.run_id, c.run_id) = ?1",
+            kinds()
+        );
+        Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(run).fetch_all(db).await?)
     }
 
     /// Jobs of a kind that are queued or running.

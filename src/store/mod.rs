@@ -34,7 +34,7 @@ pub use journal::{Why, change};
 pub use points::{NewPoint, PointRow, Slot, Top};
 pub use read::*;
 pub use results::{LineKey, ResultKey};
-pub use space::{Limits, Usage};
+pub use space::{Limits, Usage, remove_path};
 pub use write::Write;
 
 /// A handle on the database; cheap to clone.

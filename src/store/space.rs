@@ -78,7 +78,7 @@ impl Store {
                 if over == 0 {
                     break;
                 }
-                remove(&path)?;
+                remove_path(&path)?;
                 over = over.saturating_sub(size);
                 (count, bytes) = (count + 1, bytes + size);
             }
@@ -99,7 +99,7 @@ impl Store {
         let needed = self.needed_weights(&pins, limits).await?;
         for (path, weights) in pins {
             if !needed.contains(&weights) && (older_than(&path, PIN_GRACE) || self.is_known(weights).await?) {
-                remove(&path)?;
+                remove_path(&path)?;
             }
         }
         Ok(())
@@ -220,8 +220,8 @@ fn older_than(path: &Path, age: Duration) -> bool {
     modified.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
-/// Removes a file or a folder; one that is not there is fine.
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file or a folder of ours; one that is not there is fine.
+pub fn remove_path(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path)(error)),

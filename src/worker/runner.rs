@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     domain::{Failure, Fault, JobId, JobKind, Reason, State},
     error::{Error, Result},
-    queue::{Claimed, Output, Queue, Verdict, backoff},
+    queue::{Claimed, Output, Queue, Verdict, backoff, locked},
     status::{Status, keep_running},
     store::{Store, text_of},
     telemetry::Metrics,
@@ -214,9 +214,4 @@ pub(super) fn unreadable(error: &Error) -> Failure {
 
 pub(super) fn internal(message: &str) -> Failure {
     Failure::new(Reason::Internal, Fault::Final, message)
-}
-
-/// A panic while the lock was held left a whole value behind.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

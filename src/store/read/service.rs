@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use crate::{
     domain::{Epoch, JobKind, RunName, State},
     error::Result,
-    store::Store,
+    store::{Store, jobs::kinds},
 };
 
 /// How many jobs of a kind are queued or running.
@@ -29,9 +29,12 @@ pub struct LastScore {
 impl Store {
     /// Jobs that are queued or running, by kind and state.
     pub async fn queue_depth(&self) -> Result<Vec<QueueDepth>> {
-        let sql = "select kind, state, count(*) as jobs from jobs where kind in ('scan', 'pin', 'probe') \
-                   and state in ('queued', 'running') group by kind, state";
-        Ok(sqlx::query_as(sql).fetch_all(self.pool()).await?)
+        let sql = format!(
+            "select kind, state, count(*) as jobs from jobs where kind in ({}) and state in ('queued', 'running') \
+             group by kind, state",
+            kinds()
+        );
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.pool()).await?)
     }
 
     /// When the oldest probe that waits was asked for.

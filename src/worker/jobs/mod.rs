@@ -35,6 +35,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync {
 
 /// Kinds that share the workers of `worker.max_parallel`, the highest priority first.
 pub const PROBES: &[JobKind] = &[Scan::KIND, Probe::KIND];
+const _: () = assert!(Scan::PRIORITY > Probe::PRIORITY, "the order of `PROBES` is that of the priorities");
 /// Kinds that are done beside them.
 pub const PINS: &[JobKind] = &[Pin::KIND];
 
