@@ -87,6 +87,14 @@ impl Config {
         {
             return refuse("`probe.threshold` must lie in [0, 1), `probe.learning_rate` above 0");
         }
+        let mut heads = self.probe.heads.clone();
+        heads.sort_unstable();
+        heads.dedup();
+        if heads.is_empty() || heads.len() != self.probe.heads.len() || self.probe.fit_steps == 0 {
+            return refuse(
+                "`probe.heads` must name one head at least, none twice, `probe.fit_steps` must be at least 1",
+            );
+        }
         let mut seeds = self.probe.seeds.clone();
         seeds.sort_unstable();
         seeds.dedup();
@@ -132,11 +140,12 @@ impl Provider for Environment {
 }
 
 /// Keys that hold paths: relative ones in a file are relative to its folder.
-const PATHS: [(&str, &str); 6] = [
+const PATHS: [(&str, &str); 7] = [
     ("intake", "dirs"),
     ("intake", "roots"),
     ("intake", "path_map"),
     ("probe", "data"),
+    ("probe", "metadata"),
     ("store", "dir"),
     ("api", "token_file"),
 ];

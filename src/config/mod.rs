@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Interval, Protocol, Seed, words};
+use crate::domain::{HeadName, HeadSettings, Input, Interval, Protocol, Seed, words};
 
 pub use load::{ConfigError, DEFAULT_TOML};
 pub use units::Size;
@@ -92,17 +92,23 @@ pub struct Worker {
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     pub data: PathBuf,
+    pub layout: Layout,
     pub split: Split,
     pub folds: u32,
     pub split_seed: u64,
     pub strict: bool,
+    pub heads: Vec<HeadName>,
     pub seeds: Vec<u64>,
     pub fit_epochs: u32,
+    pub fit_steps: u32,
     pub batch_size: u32,
     pub learning_rate: f64,
     pub threshold: f64,
     pub clouds: Clouds,
     pub latlon: Latlon,
+    pub inputs: Vec<Input>,
+    pub prefix: String,
+    pub metadata: PathBuf,
     pub interval: Interval,
     pub opaque_globals: Vec<String>,
 }
@@ -117,6 +123,20 @@ impl Probe {
             "give the folder of labelled flood chips with `--data DIR` or `probe.data` in a `--config FILE`, or run \
              `clay-probe demo` for sample data",
         ))
+    }
+
+    /// What decides the numbers of each head, in the configured order.
+    pub fn head_settings(&self) -> Vec<HeadSettings> {
+        let of = |&head| HeadSettings {
+            revision: 1,
+            head,
+            seeds: self.seeds.iter().copied().map(Seed).collect(),
+            fit_steps: self.fit_steps,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            threshold: self.threshold,
+        };
+        self.heads.iter().map(of).collect()
     }
 
     /// What decides a result besides weights and data.
@@ -136,6 +156,17 @@ impl Probe {
             latlon: self.latlon.as_str().to_owned(),
             interval: self.interval.as_str().to_owned(),
         }
+    }
+}
+
+words! {
+    /// How the data set lies on disk.
+    pub enum Layout {
+        /// Found out from what is there.
+        Auto = "auto",
+        Cube = "cube",
+        Sen1Floods11 = "sen1floods11",
+        C2smsFloods = "c2smsfloods",
     }
 }
 
@@ -165,6 +196,8 @@ words! {
         Wgs84 = "wgs84",
         /// Projected metres of the centre, taken for degrees.
         ClayV0Benchmark = "clay_v0_benchmark",
+        /// Place and date are not told: zeros, as part of Clay v1's training had them.
+        None = "none",
     }
 }
 

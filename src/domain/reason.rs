@@ -22,6 +22,10 @@ words! {
         NoStateDict = "no-state-dict",
         /// It holds no Clay encoder.
         NoEncoder = "no-encoder",
+        /// It holds several encoders, and `probe.prefix` chooses none.
+        SeveralEncoders = "several-encoders",
+        /// The statistics of its inputs cannot be read.
+        Metadata = "metadata",
         /// A Clay v1 encoder, which is not read yet.
         ClayV1 = "clay-v1",
         DuplicateTensor = "duplicate-tensor",
@@ -73,6 +77,28 @@ words! {
         LabelBands = "label-bands",
         LabelExtent = "label-extent",
         LabelValue = "label-value",
+        /// A file of the chip is not there.
+        BandMissing = "band-missing",
+        /// Two files of the chip are of different sizes.
+        SizeMismatch = "size-mismatch",
+        /// Two files of the chip lie at different places.
+        Georef = "georef-mismatch",
+        /// Two files claim to be the same.
+        Ambiguous = "ambiguous",
+        /// Sentinel-1 and Sentinel-2 do not belong together.
+        Unpaired = "unpaired",
+        /// It is in the list of a split and not on disk.
+        ChipMissing = "chip-missing",
+        /// Two chips of different folds are the same, or overlap.
+        SplitLeak = "split-leak",
+        /// Values look like another unit than the layout's.
+        Unit = "unit",
+        /// Its row in `manifest.csv` has a split that is none of train, val and test.
+        UnknownSplit = "unknown-split",
+        /// The chips lack what the encoder takes.
+        Inputs = "inputs",
+        /// The training side of a fold has no pixel of one class.
+        OneClassTraining = "one-class-training",
         Cache = "cache",
         Picture = "picture",
         // a job

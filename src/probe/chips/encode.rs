@@ -56,6 +56,7 @@ pub fn encode_place(place: &Place, mode: Latlon) -> [f32; 2] {
             let (x, y) = centre(place.bbox);
             encode_latlon(y, x)
         }
+        Latlon::None => [0.0; 2],
     }
 }
 

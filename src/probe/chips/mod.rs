@@ -12,6 +12,7 @@ mod georef;
 mod inspect;
 mod labels;
 mod picture;
+mod raw;
 mod scan;
 mod split;
 mod tiff;
@@ -23,6 +24,7 @@ pub use dataset::Dataset;
 pub use georef::Place;
 pub use inspect::{ChipReport, DatasetReport, inspect_chip, inspect_dir};
 pub use picture::{draw_chips, draw_prediction, picture_path};
+pub use raw::RawChip;
 pub use split::Fold;
 
 /// Why a data set or a chip cannot be used.
