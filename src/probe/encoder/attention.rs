@@ -3,7 +3,11 @@
 use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use super::{EncoderError, LayerNorm, Linear, source::Weights};
+use super::{
+    EncoderError,
+    layers::{LayerNorm, Linear},
+    source::Weights,
+};
 use crate::domain::EncoderShape;
 
 // B images, T tokens, D width, H heads, W = 64 width of a head, I = H*W, r query rows of a block.

@@ -2,7 +2,12 @@
 
 use candle_core::{Result as TensorResult, Tensor};
 
-use super::{EncoderError, LayerNorm, Linear, Trace, attention::Attention, source::Weights};
+use super::{
+    EncoderError, Trace,
+    attention::Attention,
+    layers::{LayerNorm, Linear},
+    source::Weights,
+};
 use crate::domain::EncoderShape;
 
 // B images, T tokens, D width, M hidden width.

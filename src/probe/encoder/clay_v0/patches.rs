@@ -2,7 +2,14 @@
 
 use candle_core::{Result as TensorResult, Tensor};
 
-use super::{EncoderError, GROUPS, LayerNorm, Linear, PATCH, source::Weights};
+use super::{
+    super::{
+        EncoderError,
+        layers::{LayerNorm, Linear},
+        source::Weights,
+    },
+    GROUPS, PATCH,
+};
 
 // B images, G band groups, c bands of a group, D width, L = h*w patches, P patch side.
 

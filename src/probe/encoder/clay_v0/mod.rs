@@ -1,0 +1,153 @@
+//! The Clay v0 encoder, frozen: pixels, place and date to tokens.
+//!
+//! Band groups in fixed order; specification and numbering of the steps: the Clay v0 network.
+
+pub mod keys;
+mod patches;
+mod positions;
+
+use candle_core::{Device, Result as TensorResult, Tensor};
+
+pub use positions::{band_encoding, pos_encoding};
+
+use super::{EncoderError, TensorSource, Trace, layers::Linear, source::Weights, transformer::Transformer};
+use crate::{domain::EncoderShape, probe::chips::encode::BANDS};
+use patches::PatchEmbedding;
+
+// B images, G band groups, D width, L = h*w patches of an image, N = G*L, P patch side.
+
+/// Side of a patch in pixels.
+pub const PATCH: usize = 32;
+
+/// Band groups in token order, with the bands each takes. `rgb` is reversed, B8A comes after B07.
+pub const GROUPS: [(&str, &[u32]); 6] = [
+    ("rgb", &[2, 1, 0]),
+    ("rededge", &[3, 4, 5, 7]),
+    ("nir", &[6]),
+    ("swir", &[8, 9]),
+    ("sar", &[10, 11]),
+    ("dem", &[12]),
+];
+
+/// The encoder's weights on a device.
+pub struct Encoder {
+    shape: EncoderShape,
+    latlon_embedding: Linear,
+    time_embedding: Linear,
+    patch_embedding: PatchEmbedding,
+    transformer: Transformer,
+}
+
+impl Encoder {
+    /// Reads every tensor from `source` onto `device`, one at a time.
+    pub fn load(shape: &EncoderShape, source: &mut dyn TensorSource, device: &Device) -> Result<Self, EncoderError> {
+        let d = shape.dim;
+        let mut weights = Weights::new(source, device);
+        Ok(Self {
+            shape: shape.clone(),
+            latlon_embedding: Linear::load(&mut weights, "latlon_embedding", 2, d)?,
+            time_embedding: Linear::load(&mut weights, "time_embedding", 3, d)?,
+            patch_embedding: PatchEmbedding::load(&mut weights, d)?,
+            transformer: Transformer::load(&mut weights, shape)?,
+        })
+    }
+
+    /// The size that it was loaded with.
+    pub fn shape(&self) -> &EncoderShape {
+        &self.shape
+    }
+
+    /// Tokens `[B, G*L+2, D]` of normalised `pixels` `[B, 13, S, S]`, `latlon` `[B, 2]` and `time` `[B, 3]`.
+    ///
+    /// Token `g*L + row*w + col`, then the place, then the date. S is any multiple of 32, else an error.
+    pub fn forward(&self, pixels: &Tensor, latlon: &Tensor, time: &Tensor) -> Result<Tensor, EncoderError> {
+        self.forward_traced(pixels, latlon, time, &mut |_, _| Ok(()))
+    }
+
+    /// [`Self::forward`] that shows its intermediate results to `trace`.
+    pub fn forward_traced(
+        &self,
+        pixels: &Tensor,
+        latlon: &Tensor,
+        time: &Tensor,
+        trace: Trace,
+    ) -> Result<Tensor, EncoderError> {
+        let (b, side) = check_inputs(pixels, latlon, time)?;
+        let (grid, d) = (side / PATCH, self.shape.dim);
+        let patches = self.patch_embedding.forward(pixels)?; // [B, G, L, D]
+        trace("patches", &patches)?;
+
+        let pos = pos_encoding(grid, d / 2, pixels.device())?; // [L, D/2]
+        let band = band_encoding(GROUPS.len(), d / 2, pixels.device())?; // [G, D/2]
+        trace("pos_encoding", &pos)?;
+        trace("band_encoding", &band)?;
+        let each = (GROUPS.len(), grid * grid, d / 2);
+        let pos = pos.unsqueeze(0)?.broadcast_as(each)?;
+        let band = band.unsqueeze(1)?.broadcast_as(each)?;
+        let encoding = Tensor::cat(&[pos, band], 2)?; // [G, L, D]
+        let tokens = patches.broadcast_add(&encoding)?.flatten(1, 2)?; // [B, G*L, D]
+        trace("encoded_patches", &tokens)?;
+
+        let place = self.latlon_embedding.forward(latlon)?.reshape((b, 1, d))?;
+        let date = self.time_embedding.forward(time)?.reshape((b, 1, d))?;
+        let sequence = Tensor::cat(&[tokens, place, date], 1)?; // [B, G*L+2, D]
+        trace("sequence", &sequence)?;
+        Ok(self.transformer.forward(sequence, trace)?)
+    }
+}
+
+/// `[B, G*L+2, D]` to the map a decoder takes, `[B, G*D, h, w]` with channel `g*D + d`; the last two tokens drop.
+pub fn to_grid(tokens: &Tensor) -> TensorResult<Tensor> {
+    let (b, n, d) = tokens.dims3()?;
+    let (g, l) = (GROUPS.len(), (n - 2) / GROUPS.len());
+    let side = l.isqrt();
+    if side * side * g + 2 != n {
+        candle_core::bail!("{n} tokens are not those of a square image");
+    }
+    let grid = tokens.narrow(1, 0, g * l)?.reshape((b, g, l, d))?;
+    grid.transpose(2, 3)?.reshape((b, g * d, side, side))
+}
+
+/// Batch size and side of the image; an error that says what does not fit.
+fn check_inputs(pixels: &Tensor, latlon: &Tensor, time: &Tensor) -> Result<(usize, usize), EncoderError> {
+    let &[b, BANDS, height, width] = pixels.dims() else {
+        return Err(EncoderError::Input(format!("`pixels` must be [B, {BANDS}, S, S], not {:?}", pixels.dims())));
+    };
+    if height != width || height == 0 || height % PATCH != 0 {
+        return Err(EncoderError::Input(format!(
+            "images must be square with a side that is a multiple of {PATCH} pixels, not {height}x{width}"
+        )));
+    }
+    for (name, tensor, n) in [("latlon", latlon, 2), ("time", time, 3)] {
+        if tensor.dims() != [b, n] {
+            return Err(EncoderError::Input(format!("`{name}` must be [{b}, {n}], not {:?}", tensor.dims())));
+        }
+    }
+    Ok((b, height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_to_a_map() {
+        // One image of 2x2 patches, D = 1: token n holds n, so channel g holds 4g .. 4g+3 in row order.
+        let tokens = Tensor::arange(0f32, 26.0, &Device::Cpu).unwrap().reshape((1, 26, 1)).unwrap();
+        let map = to_grid(&tokens).unwrap();
+        assert_eq!(map.dims(), [1, 6, 2, 2]);
+        let flat: Vec<f32> = map.flatten_all().unwrap().to_vec1().unwrap();
+        assert_eq!(flat, (0..24).map(|n| n as f32).collect::<Vec<_>>());
+        assert!(to_grid(&tokens.narrow(1, 0, 14).unwrap()).is_err());
+    }
+
+    #[test]
+    fn images_must_be_square() {
+        let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let of = |h, w| check_inputs(&zeros(&[1, 13, h, w]), &zeros(&[1, 2]), &zeros(&[1, 3]));
+        assert_eq!(of(64, 64).unwrap(), (1, 64));
+        assert!(of(32, 128).unwrap_err().to_string().contains("32x128"));
+        assert!(of(72, 72).is_err());
+        assert!(check_inputs(&zeros(&[1, 13, 32, 32]), &zeros(&[1, 3]), &zeros(&[1, 3])).is_err());
+    }
+}
