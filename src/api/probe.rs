@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{
-        ChipScore, Confusion, DatasetSummary, Digest, EncoderShape, Fit, Metric, Metrics, Protocol, Seconds, Seed,
+        ChipScore, Confusion, DatasetSummary, Digest, EncoderFacts, Fit, Metric, Metrics, Protocol, Seconds, Seed,
         Summary, Versions,
     },
     store::{Other, PointItem, ResultItem},
@@ -45,7 +45,7 @@ pub struct Computed {
     /// Why that device.
     pub device_reason: Option<String>,
     #[schema(value_type = Option<Object>)]
-    pub encoder: Option<EncoderShape>,
+    pub encoder: Option<EncoderFacts>,
     #[schema(value_type = Option<Object>)]
     pub dataset: Option<DatasetSummary>,
     #[schema(value_type = Option<Object>)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Epoch, words};
+use super::{Digest, EncoderFacts, Epoch, words};
 
 words! {
     /// The container a checkpoint came in.
@@ -44,27 +44,6 @@ words! {
     }
 }
 
-/// The size of an encoder, inferred from its tensors' shapes (`clay-v0`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EncoderShape {
-    /// The family of models: `clay-v0`.
-    pub family: String,
-    /// D, the width of a token.
-    pub dim: usize,
-    /// Number of transformer layers.
-    pub depth: usize,
-    /// H, attention heads.
-    pub heads: usize,
-    /// Width of a head; 64 in every v0 model.
-    pub dim_head: usize,
-    /// M, the hidden width of the MLPs.
-    pub mlp_dim: usize,
-    /// P, the side of a patch in pixels; 32.
-    pub patch_size: usize,
-    /// Parameters of the encoder.
-    pub parameters: u64,
-}
-
 /// A proven checkpoint whose encoder was copied out of the trainer's file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pinned {
@@ -82,8 +61,8 @@ pub struct Pinned {
     pub epoch: Option<(Epoch, ValueSource)>,
     /// The trainer's global step as the file tells it.
     pub global_step: Option<(u64, ValueSource)>,
-    /// Size of the encoder.
-    pub encoder: EncoderShape,
+    /// What is known of the encoder.
+    pub encoder: EncoderFacts,
     /// The dtype of the stored weights: `f32`, `f16`, `bf16`, or `mixed`.
     pub dtype: String,
     /// What else the file says of itself: Lightning's version, plain hyper-parameters.

@@ -2,6 +2,7 @@
 
 mod band;
 mod checkpoint;
+mod dataset;
 mod digest;
 mod encoder;
 mod head;
@@ -15,10 +16,12 @@ mod preparation;
 mod reason;
 mod report;
 mod state;
+mod summary;
 mod words;
 
 pub use band::{Band, LayoutName, Level};
-pub use checkpoint::{EncoderShape, Format, Pinned, ValueSource, Via};
+pub use checkpoint::{Format, Pinned, ValueSource, Via};
+pub use dataset::{ChipRecord, DatasetSummary, Refusal};
 pub use digest::Digest;
 pub use encoder::{EncoderFacts, Family, Generation, Input, InputMetadata, InputStatistics, TensorCounts};
 pub use head::{FitNote, HeadName, HeadSettings};
@@ -30,11 +33,9 @@ pub use names::{Epoch, ParseNameError, RunName, Seed};
 pub use post::{Context, Facts, PostedCheckpoint, PostedPath};
 pub use preparation::Preparation;
 pub use reason::{DueReason, Reason};
-pub use report::{
-    ChipRecord, ChipScore, Curve, CurvePoint, DatasetSummary, Fit, Interval, ProbeReport, Protocol, Refusal, Seconds,
-    Side, Summary, Versions,
-};
+pub use report::{ChipScore, Curve, CurvePoint, Fit, ProbeReport, Protocol, Seconds, Side, Versions};
 pub use state::{Change, Shown, State};
+pub use summary::{Interval, Summary};
 pub use words::UnknownWord;
 
 pub(crate) use words::words;

@@ -13,6 +13,7 @@ mod fits; // folds x seeds, side by side
 pub mod gpu; // which GPU may be taken: NVML and CUDA, matched by UUID
 pub mod head; // conv decoder, its fitting
 mod pictures; // predictions as PNG
+pub mod preparation; // what an encoder is given of the chips: resolved before any pixel
 mod run; // one probe from request to report
 pub mod score; // confusion counts over batches and chips, intervals
 pub mod seed; // initial weights and batch order from a seed

@@ -3,15 +3,29 @@
 use clay_probe::{
     config::Config,
     domain::{
-        ChipRecord, DatasetSummary, Digest, EncoderShape, Epoch, Format, Interval, Metric, Pinned, ProbeReport,
-        RunName, Seconds, Summary, ValueSource, Versions,
+        ChipRecord, DatasetSummary, Digest, EncoderFacts, Epoch, Family, Format, Generation, Interval, LayoutName,
+        Metric, Pinned, ProbeReport, RunName, Seconds, Summary, TensorCounts, ValueSource, Versions,
     },
     store::LineKey,
 };
 
-fn encoder() -> EncoderShape {
+fn encoder() -> EncoderFacts {
     let (dim, depth, heads, dim_head, mlp_dim, patch_size) = (16, 1, 2, 64, 32, 32);
-    EncoderShape { family: "clay-v0".into(), dim, depth, heads, dim_head, mlp_dim, patch_size, parameters: 1000 }
+    EncoderFacts {
+        family: Family::ClayV0,
+        generation: Generation::V0,
+        told_by: "its keys".into(),
+        dim,
+        depth,
+        heads,
+        dim_head,
+        mlp_dim,
+        patch_size,
+        parameters: 1000,
+        prefix: "model.encoder.".into(),
+        tensors: TensorCounts::default(),
+        metadata: None,
+    }
 }
 
 /// The proof of a checkpoint.
@@ -34,6 +48,11 @@ pub fn pinned(weights: Digest, epoch: u32, step: u64) -> Pinned {
 pub fn dataset(number: u32) -> (DatasetSummary, Vec<ChipRecord>) {
     let dataset = DatasetSummary {
         digest: Digest::of(&number.to_le_bytes()),
+        assignment: Digest::of(b"folds"),
+        layout: LayoutName::Cube,
+        levels: Vec::new(),
+        bands: Vec::new(),
+        partial: Vec::new(),
         chips: 1,
         events: vec!["flood".into()],
         water: 10,

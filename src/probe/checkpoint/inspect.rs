@@ -12,7 +12,7 @@ use super::{
     file::TrainerFile,
     proof,
 };
-use crate::domain::{Digest, EncoderShape, Epoch, Failure, Fault, Format, Reason};
+use crate::domain::{Digest, EncoderFacts, Epoch, Failure, Fault, Format, Reason};
 
 /// What `inspect CKPT` tells; what is not known is null.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +25,7 @@ pub struct CheckpointReport {
     pub format: Option<Format>,
     pub epoch: Option<Epoch>,
     pub global_step: Option<u64>,
-    pub encoder: Option<EncoderShape>,
+    pub encoder: Option<EncoderFacts>,
     /// `f32`, `f16`, `bf16`, `f64` or `mixed`.
     pub dtype: Option<String>,
     pub usable: bool,

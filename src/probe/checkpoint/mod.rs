@@ -34,7 +34,7 @@ pub use inspect::{CheckpointReport, inspect, looks_like_checkpoint};
 pub use pin::pin;
 
 use super::encoder::keys::{self, Problems, Stored};
-use crate::domain::{Digest, EncoderShape, Epoch, Format, Reason, ValueSource};
+use crate::domain::{Digest, EncoderFacts, Epoch, Format, Reason, ValueSource};
 use contents::{Container, Contents, Entry};
 use error::Result;
 use file::TrainerFile;
@@ -67,7 +67,7 @@ pub struct Checkpoint {
     epoch: Option<(Epoch, ValueSource)>,
     global_step: Option<(u64, ValueSource)>,
     about: serde_json::Value,
-    encoder: EncoderShape,
+    encoder: EncoderFacts,
     tensors: BTreeMap<String, TensorInfo>,
     views: BTreeMap<String, View>,
     weights_digest: Option<Digest>,
@@ -125,7 +125,7 @@ impl Checkpoint {
     }
 
     /// The encoder's size.
-    pub fn encoder(&self) -> &EncoderShape {
+    pub fn encoder(&self) -> &EncoderFacts {
         &self.encoder
     }
 
@@ -184,7 +184,7 @@ struct Encoder {
     epoch: Option<(Epoch, ValueSource)>,
     global_step: Option<(u64, ValueSource)>,
     about: serde_json::Value,
-    shape: Option<EncoderShape>,
+    shape: Option<EncoderFacts>,
     problems: Problems,
     views: BTreeMap<String, View>,
     /// The first tensor whose bytes are not there.

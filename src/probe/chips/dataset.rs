@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 
 use crate::{
     config::{self, Clouds},
-    domain::{ChipRecord, DatasetSummary, Digest, Failure, Progress, Reason, Refusal, Stage},
+    domain::{Band, ChipRecord, DatasetSummary, Digest, Failure, LayoutName, Progress, Reason, Refusal, Stage},
 };
 
 use super::{
@@ -60,6 +60,7 @@ impl Dataset {
             chip.split = side;
         }
         dataset.folds = folds;
+        dataset.summary.assignment = assignment(&dataset.chips);
         dataset.summary.digest = digest(&dataset.chips, &dataset.cache.entries);
         Ok(dataset)
     }
@@ -140,6 +141,11 @@ impl Dataset {
         let sum = |of: fn(&ChipRecord) -> u64| chips.iter().map(of).sum();
         let summary = DatasetSummary {
             digest: Digest::of(b""),
+            assignment: Digest::of(b""),
+            layout: LayoutName::Cube,
+            levels: Vec::new(),
+            bands: CUBE.to_vec(),
+            partial: Vec::new(),
             chips: chips.len() as u64,
             events,
             water: sum(|c| c.water),
@@ -170,6 +176,29 @@ fn refused(refusals: &[Refusal]) -> ChipError {
     let list: Vec<String> = refusals.iter().map(|r| format!("{} ({})", r.message, r.reason)).collect();
     let message = format!("{} chips cannot be used: {}", refusals.len(), list.join("; "));
     ChipError::new(Reason::Refused, message).with_hint("`probe.strict = false` goes on without them")
+}
+
+/// The bands of a cube, in its order.
+const CUBE: [Band; BANDS] = [
+    Band::B02,
+    Band::B03,
+    Band::B04,
+    Band::B05,
+    Band::B06,
+    Band::B07,
+    Band::B08,
+    Band::B8A,
+    Band::B11,
+    Band::B12,
+    Band::Vh,
+    Band::Vv,
+    Band::Dem,
+];
+
+/// Over path and split of the usable chips.
+fn assignment(chips: &[ChipRecord]) -> Digest {
+    let lines: Vec<String> = chips.iter().map(|chip| format!("{}\n{}", chip.path, chip.split)).collect();
+    Digest::of(lines.join("\n").as_bytes())
 }
 
 /// Over path, contents and split of the usable chips, in the order of their paths.

@@ -8,7 +8,7 @@ use super::{
     layers::{LayerNorm, Linear},
     source::Weights,
 };
-use crate::domain::EncoderShape;
+use crate::domain::EncoderFacts;
 
 // B images, T tokens, D width, H heads, W = 64 width of a head, I = H*W, r query rows of a block.
 
@@ -25,7 +25,7 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    pub(super) fn load(weights: &mut Weights, prefix: &str, shape: &EncoderShape) -> Result<Self, EncoderError> {
+    pub(super) fn load(weights: &mut Weights, prefix: &str, shape: &EncoderFacts) -> Result<Self, EncoderError> {
         let (d, inner) = (shape.dim, shape.heads * shape.dim_head);
         let projected = shape.heads != 1 || shape.dim_head != d;
         Ok(Self {

@@ -5,6 +5,7 @@
 
 mod attention;
 pub mod clay_v0;
+pub mod clay_v1;
 mod layers;
 mod source;
 mod transformer;

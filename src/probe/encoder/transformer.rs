@@ -8,7 +8,7 @@ use super::{
     layers::{LayerNorm, Linear},
     source::Weights,
 };
-use crate::domain::EncoderShape;
+use crate::domain::EncoderFacts;
 
 // B images, T tokens, D width, M hidden width.
 
@@ -19,7 +19,7 @@ pub(super) struct Transformer {
 }
 
 impl Transformer {
-    pub(super) fn load(weights: &mut Weights, shape: &EncoderShape) -> Result<Self, EncoderError> {
+    pub(super) fn load(weights: &mut Weights, shape: &EncoderFacts) -> Result<Self, EncoderError> {
         let norm = LayerNorm::load(weights, "transformer.norm", shape.dim)?;
         let layer = |i| {
             let attention = Attention::load(weights, &format!("transformer.layers.{i}.0"), shape)?;
@@ -48,7 +48,7 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn load(weights: &mut Weights, prefix: &str, shape: &EncoderShape) -> Result<Self, EncoderError> {
+    fn load(weights: &mut Weights, prefix: &str, shape: &EncoderFacts) -> Result<Self, EncoderError> {
         Ok(Self {
             net_0: LayerNorm::load(weights, &format!("{prefix}.0"), shape.dim)?,
             net_1: Linear::load(weights, &format!("{prefix}.1"), shape.dim, shape.mlp_dim)?,

@@ -7,7 +7,7 @@ use sqlx::{Sqlite, query::QueryAs, sqlite::SqliteArguments, types::Json};
 use super::Page;
 use crate::{
     domain::{
-        CheckpointId, Context, Digest, DueReason, EncoderShape, Epoch, Facts, Format, JobId, Reason, RunId, RunName,
+        CheckpointId, Context, Digest, DueReason, EncoderFacts, Epoch, Facts, Format, JobId, Reason, RunId, RunName,
         Shown, ValueSource, Via,
     },
     error::{Error, Result},
@@ -59,7 +59,7 @@ pub struct CheckpointItem {
     #[schema(value_type = Option<String>)]
     pub weights_digest: Option<Digest>,
     #[schema(value_type = Option<Object>)]
-    pub encoder: Option<Json<EncoderShape>>,
+    pub encoder: Option<Json<EncoderFacts>>,
     /// What else the file says of itself.
     #[schema(value_type = Option<Object>)]
     pub about: Option<Json<Value>>,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{GROUPS, PATCH};
 use crate::{
-    domain::{EncoderShape, Reason},
+    domain::{EncoderFacts, Family, Generation, Reason, TensorCounts},
     probe::checkpoint::TensorInfo,
 };
 
@@ -98,7 +98,7 @@ impl Sizes {
 ///
 /// `found` is keyed without prefix and wrappers. The shape is given as soon as all sizes can be inferred, also when
 /// there are problems.
-pub fn check(found: &BTreeMap<String, Stored>) -> (Option<EncoderShape>, Problems) {
+pub fn check(found: &BTreeMap<String, Stored>) -> (Option<EncoderFacts>, Problems) {
     let mut problems = Problems::default();
     let sizes = infer(found, &mut problems);
     let mut unseen: BTreeSet<&str> = found.keys().map(String::as_str).collect();
@@ -140,15 +140,17 @@ pub fn expected(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> BTree
     all.map(|(name, shape)| (name, shape.into_iter().flatten().collect())).collect()
 }
 
-fn shape_of(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> EncoderShape {
+fn shape_of(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> EncoderFacts {
     let sizes = Sizes { dim: Some(dim), inner: Some(heads * DIM_HEAD), mlp_dim: Some(mlp_dim), depth };
     let count = |tensors: Vec<(String, Vec<Option<usize>>)>| -> u64 {
         let numel = |shape: &[Option<usize>]| shape.iter().flatten().fold(1u64, |n, &d| n.saturating_mul(d as u64));
         tensors.iter().fold(0, |sum, (_, shape)| sum.saturating_add(numel(shape)))
     };
     let layers = count(expected_layer(&sizes, 0)).saturating_mul(depth as u64);
-    EncoderShape {
-        family: "clay-v0".to_owned(),
+    EncoderFacts {
+        family: Family::ClayV0,
+        generation: Generation::V0,
+        told_by: "its keys".to_owned(),
         dim,
         depth,
         heads,
@@ -156,6 +158,9 @@ fn shape_of(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> EncoderSh
         mlp_dim,
         patch_size: PATCH,
         parameters: count(expected_around_layers(&sizes)).saturating_add(layers),
+        prefix: String::new(),
+        tensors: TensorCounts::default(),
+        metadata: None,
     }
 }
 

@@ -5,13 +5,15 @@
 pub mod keys;
 mod patches;
 mod positions;
+mod statistics;
 
 use candle_core::{Device, Result as TensorResult, Tensor};
 
 pub use positions::{band_encoding, pos_encoding};
+pub use statistics::{BANDS, MEAN, STD, digest as statistics_digest};
 
 use super::{EncoderError, TensorSource, Trace, layers::Linear, source::Weights, transformer::Transformer};
-use crate::{domain::EncoderShape, probe::chips::encode::BANDS};
+use crate::{domain::EncoderFacts, probe::chips::encode};
 use patches::PatchEmbedding;
 
 // B images, G band groups, D width, L = h*w patches of an image, N = G*L, P patch side.
@@ -31,7 +33,7 @@ pub const GROUPS: [(&str, &[u32]); 6] = [
 
 /// The encoder's weights on a device.
 pub struct Encoder {
-    shape: EncoderShape,
+    shape: EncoderFacts,
     latlon_embedding: Linear,
     time_embedding: Linear,
     patch_embedding: PatchEmbedding,
@@ -40,7 +42,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Reads every tensor from `source` onto `device`, one at a time.
-    pub fn load(shape: &EncoderShape, source: &mut dyn TensorSource, device: &Device) -> Result<Self, EncoderError> {
+    pub fn load(shape: &EncoderFacts, source: &mut dyn TensorSource, device: &Device) -> Result<Self, EncoderError> {
         let d = shape.dim;
         let mut weights = Weights::new(source, device);
         Ok(Self {
@@ -53,7 +55,7 @@ impl Encoder {
     }
 
     /// The size that it was loaded with.
-    pub fn shape(&self) -> &EncoderShape {
+    pub fn shape(&self) -> &EncoderFacts {
         &self.shape
     }
 
@@ -110,8 +112,12 @@ pub fn to_grid(tokens: &Tensor) -> TensorResult<Tensor> {
 
 /// Batch size and side of the image; an error that says what does not fit.
 fn check_inputs(pixels: &Tensor, latlon: &Tensor, time: &Tensor) -> Result<(usize, usize), EncoderError> {
-    let &[b, BANDS, height, width] = pixels.dims() else {
-        return Err(EncoderError::Input(format!("`pixels` must be [B, {BANDS}, S, S], not {:?}", pixels.dims())));
+    let &[b, encode::BANDS, height, width] = pixels.dims() else {
+        return Err(EncoderError::Input(format!(
+            "`pixels` must be [B, {}, S, S], not {:?}",
+            encode::BANDS,
+            pixels.dims()
+        )));
     };
     if height != width || height == 0 || height % PATCH != 0 {
         return Err(EncoderError::Input(format!(
