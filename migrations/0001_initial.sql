@@ -7,7 +7,6 @@ create table runs (
     created_at  text not null,
     active_at   text not null,             -- its last checkpoint seen
     finished_at text,                      -- its end was told
-    line        text,                      -- the line of its newest score
     checkpoints integer not null default 0, -- counted by the triggers below, as the next two
     points      integer not null default 0,
     scored      integer not null default 0
@@ -25,7 +24,7 @@ create table checkpoints (
         ('seen', 'settling', 'whole', 'rejected', 'vanished', 'queued', 'probing', 'done', 'failed', 'cancelled')),
     reason          text,
     message         text,                  -- what, where, what to do
-    posted          text not null default '{}', -- JSON: run, attempt, epoch, global_step as posted
+    posted          text not null default '{}', -- JSON: run, attempt, epoch, global_step, metadata as posted
     posted_identity text,                  -- the file's identity when it was posted; null: it was not there
     forced          integer not null default 0 check (forced in (0, 1)),
     context         text not null default '{}', -- JSON: scalars of the trainer
@@ -37,7 +36,7 @@ create table checkpoints (
     format          text,
     file_digest     text,
     weights_digest  text,
-    encoder         text,                  -- JSON: EncoderShape
+    encoder         text,                  -- JSON: EncoderFacts
     about           text,                  -- JSON: dtype, Lightning's version, plain hyper-parameters
     point_id        integer references points (id),
     created_at      text not null,
@@ -77,7 +76,7 @@ create table jobs (
     kind          text not null,           -- scan, pin, probe
     checkpoint_id integer references checkpoints (id), -- of a pin
     point_id      integer references points (id),      -- of a probe
-    -- a pin's: the identity of the file; a probe's, once claimed: protocol digest and data set digest
+    -- a pin's: the identity of the file; a probe's, once claimed: digests of data set, assignment and preparation
     key           text,
     state         text not null check (state in ('queued', 'running', 'done', 'failed', 'cancelled')),
     reason        text,
@@ -97,34 +96,75 @@ create index jobs_by_point on jobs (point_id, id) where point_id is not null;
 create index jobs_by_checkpoint on jobs (checkpoint_id, id) where checkpoint_id is not null;
 create index jobs_by_result on jobs (result_id) where result_id is not null;
 
--- A computation, done once per weights, protocol and data set; points refer to it through their jobs.
+-- What weights give on a data set, computed once per key; points refer to it through their jobs. Its heads are in `heads`.
 create table results (
-    id              integer primary key,
-    weights_digest  text not null,
-    protocol_digest text not null,
-    dataset_digest  text not null references datasets (digest),
-    line            text not null,         -- twelve digits over protocol and data set: what tells lines apart
-    device          text not null,
-    n_seeds         integer not null,
-    n_events        integer not null,
-    n_chips         integer not null,
-    report          text not null,         -- JSON: ProbeReport, with its `schema`
-    created_at      text not null,
-    unique (weights_digest, protocol_digest, dataset_digest)
+    id                 integer primary key,
+    weights_digest     text not null,
+    dataset_digest     text not null references datasets (digest),
+    assignment         text not null,      -- which chip is on which side
+    preparation_digest text not null,
+    preparation        text not null,      -- JSON: Preparation
+    created_at         text not null,
+    unique (weights_digest, dataset_digest, assignment, preparation_digest)
 ) strict;
 
--- A metric of a result over its seeds.
-create table summaries (
-    result_id integer not null references results (id) on delete cascade,
-    metric    text not null,
-    value     real,                        -- mean over seeds
-    std       real,
-    n         integer not null,
-    low       real,
-    high      real,
-    interval  text not null,
-    primary key (result_id, metric)
+-- A head of a result, fitted once per settings; another is added beside those that are there.
+create table heads (
+    id         integer primary key,
+    result_id  integer not null references results (id) on delete cascade,
+    head       text not null,
+    digest     text not null,              -- of its settings
+    line       text not null,              -- twelve digits over data set, assignment, preparation, head and settings
+    settings   text not null,              -- JSON: HeadSettings
+    device     text not null,
+    n_events   integer not null,
+    n_chips    integer not null,
+    notes      text not null,              -- JSON: notes of its fits, each once
+    null_fits  integer not null,           -- fits without a score
+    reason     text,                       -- of the first of them
+    message    text,
+    report     text not null,              -- JSON: ProbeReport of this head alone, with its `schema`
+    created_at text not null,
+    unique (result_id, digest)
 ) strict;
+
+-- A metric of a head over its seeds: what every interval is read off.
+create table summaries (
+    head_id integer not null references heads (id) on delete cascade,
+    series  text not null check (series in ('main')), -- not a control
+    metric  text not null,
+    value   real,                          -- mean over seeds
+    std     real,
+    n       integer not null,
+    low     real,                          -- smallest and largest
+    high    real,
+    primary key (head_id, series, metric)
+) strict;
+
+-- Which points have a score under which line.
+create table scores (
+    point_id integer not null references points (id) on delete cascade,
+    line     text not null,
+    head_id  integer not null references heads (id) on delete cascade,
+    primary key (point_id, line)
+) strict, without rowid;
+create index scores_by_head on scores (head_id);
+
+-- The lines of a run, in the order they began; counted by the trigger below.
+create table lines (
+    id          integer primary key,
+    run_id      integer not null references runs (id) on delete cascade,
+    line        text not null,
+    head        text not null,
+    head_id     integer not null references heads (id) on delete cascade, -- of one of its scores: what it is under
+    points      integer not null default 0,
+    first_epoch integer not null,
+    last_epoch  integer not null,
+    asked       integer not null default 0, -- the last probe job that asked for it: a head's newest line is what it shows
+    created_at  text not null,
+    unique (run_id, line)
+) strict;
+create index lines_by_head on lines (head_id);
 
 -- A scanned data set.
 create table datasets (
@@ -161,25 +201,6 @@ create table events (
 ) strict;
 create index events_by_checkpoint on events (checkpoint_id) where checkpoint_id is not null;
 
--- What the API shows of points: their latest probe job, and their score under the line of the run's newest score.
--- `place` 1 is what an epoch shows: the newest attempt's highest step with a score under that line, else its highest
--- step. Every read goes through here.
-create view shown_points as
-select p.*, r.name as run, r.line as run_line, j.id as job_id, j.result_id as latest_result_id, s.result_id as result_id,
-       case when s.id is not null then 'done'
-            when j.state = 'running' then 'probing'
-            when j.state is not null then j.state
-            when p.id = (select n.id from points n where n.run_id = p.run_id
-                         order by n.attempt desc, n.global_step desc limit 1) then 'held'
-            else 'skipped' end as state,
-       row_number() over (partition by p.run_id, p.epoch
-                          order by s.id is not null desc, p.attempt desc, p.global_step desc) as place
-from points p
-join runs r on r.id = p.run_id
-left join jobs j on j.id = (select max(l.id) from jobs l where l.point_id = p.id)
-left join jobs s on s.id = (select max(d.id) from jobs d join results x on x.id = d.result_id
-                            where d.point_id = p.id and d.state = 'done' and x.line = r.line);
-
 create trigger checkpoint_added after insert on checkpoints begin
     update runs set checkpoints = checkpoints + 1, active_at = new.created_at where id = new.run_id;
 end;
@@ -198,4 +219,11 @@ create trigger point_scored after update of state on jobs
 when new.kind = 'probe' and new.state = 'done'
     and not exists (select 1 from jobs where point_id = new.point_id and state = 'done' and id <> new.id) begin
     update runs set scored = scored + 1 where id = (select run_id from points where id = new.point_id);
+end;
+create trigger score_added after insert on scores begin
+    insert into lines (run_id, line, head, head_id, points, first_epoch, last_epoch, created_at)
+    select p.run_id, new.line, h.head, h.id, 1, p.epoch, p.epoch, h.created_at
+    from points p join heads h on h.id = new.head_id where p.id = new.point_id
+    on conflict (run_id, line) do update set points = points + 1,
+        first_epoch = min(first_epoch, excluded.first_epoch), last_epoch = max(last_epoch, excluded.last_epoch);
 end;

@@ -7,15 +7,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    api::{self, ApiState},
+    api::{self, ApiState, View},
     config::{self, Config},
     error::{Error, Result},
     intake::{Intake, Roots, Submissions},
-    queue::Queue,
+    queue::{Plan, Queue},
     status::Status,
     store::{Folder, Limits, Store},
     telemetry::Metrics,
-    worker::{Launcher, Room, Runner, Supervisor},
+    worker::{Launcher, Room, Runner, Supervisor, preparer},
 };
 
 /// Jobs end within 6 seconds; containers are killed after 10.
@@ -60,8 +60,8 @@ impl Daemon {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (status, metrics, wake) = (Status::default(), Metrics::default(), Arc::new(Notify::new()));
         let launcher = Launcher::new(config.worker.clone(), folder.path()).map_err(Error::io("this executable"))?;
-        let queue =
-            Queue::new(store.clone(), config.queue.clone(), config.intake.give_up, config.probe.protocol().digest());
+        let plan = Plan { heads: config.probe.head_settings().into(), prepare: preparer(config.probe.clone()) };
+        let queue = Queue::new(store.clone(), config.queue.clone(), config.intake.give_up, plan);
         recover(&queue, &launcher).await?;
         let roots = Roots::new(&config.intake)?;
         let submissions =
@@ -69,6 +69,8 @@ impl Daemon {
         let router = api::router(ApiState {
             store: store.clone(),
             config: config::Api { listen: addr, ..config.api.clone() },
+            // `Config::load` refuses an empty list.
+            view: View { head: config.probe.heads[0], interval: config.probe.interval },
             submissions,
             status: status.clone(),
             metrics: metrics.clone(),

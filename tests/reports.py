@@ -17,7 +17,7 @@ EXPECTED = Path(__file__).parent / "fixtures/reports/expected.json"
 # What two runs of one program differ in, or what only words tell.
 MAY_DIFFER = {"path", "seconds", "versions", "device_reason", "dataset.decoded"}
 # What the digests are of: all that is computed. A key that comes later changes none of them.
-NUMBERS = ("weights_digest", "encoder", "fits", "summary", "chip_scores", "mean_batch_iou", "chips_encoded")
+NUMBERS = ("weights_digest", "encoder", "preparation", "fits", "heads", "chip_scores", "chips_encoded")
 
 
 def read(path: str) -> dict:

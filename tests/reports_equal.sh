@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Shows that no number of a probe changed: the golden checkpoints on data/sample, default settings, compared to the bit.
+# 60 steps, not the default 600, so that it takes seconds.
 #
 #   tests/reports_equal.sh OLD NEW              two binaries on this machine
 #   tests/reports_equal.sh --expected BINARY    one binary against tests/fixtures/reports/expected.json
@@ -9,16 +10,16 @@
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
 
-usage() { sed -n '2,8p' "$repo/tests/reports_equal.sh"; exit 2; }
+usage() { sed -n '2,9p' "$repo/tests/reports_equal.sh"; exit 2; }
 [ $# -eq 2 ] || usage
 case $1 in --expected | --record) mode=${1#--}; binaries=("$2") ;; -*) usage ;; *) mode=equal; binaries=("$1" "$2") ;; esac
 for i in "${!binaries[@]}"; do binaries[i]=$(realpath -e "${binaries[i]}"); done
 command -v python3 >/dev/null || { echo "skipped: reports: no python3 here"; exit 0; }
 
-# What the last bits hang on: gemm has kernels with and without fused multiply-add (and none of its own for AVX-512, as
-# candle builds it), and exp, log and sin are the C library's.
+# What the last bits hang on: gemm has kernels for AVX-512, for fused multiply-add and for neither, and exp, log and sin are
+# the C library's.
 cpu=$(uname -m)
-if grep -qw fma /proc/cpuinfo 2>/dev/null; then cpu+=" fma"; fi
+if grep -qw avx512f /proc/cpuinfo 2>/dev/null; then cpu+=" avx512f"; elif grep -qw fma /proc/cpuinfo 2>/dev/null; then cpu+=" fma"; fi
 cpu+=" $(getconf GNU_LIBC_VERSION 2>/dev/null || uname -s)"
 
 work=$(mktemp -d)
@@ -36,11 +37,11 @@ checkpoint() { # the file of that golden folder, if it is anywhere
 
 files=()
 right=1
-for golden in d16h2-newtorch d24h3-full d64h1 d128h2; do
+for golden in d16h2-newtorch d24h3-full d64h1 d128h2 v1-d32 v1-d64-full; do
   path=$(checkpoint "$golden") || { echo "$golden: not here (CLAY_PROBE_SHARED)"; continue; }
   for i in "${!binaries[@]}"; do
     mkdir -p "$work/$i"
-    XDG_CACHE_HOME=$work/$i/cache "${binaries[i]}" probe "$path" --data "$repo/data/sample" --device cpu --json \
+    XDG_CACHE_HOME=$work/$i/cache "${binaries[i]}" probe "$path" --data "$repo/data/sample" --device cpu --fit-steps 60 --json \
       >"$work/$i/$golden.json" 2>"$work/log" || { cat "$work/log"; exit 1; }
   done
   files+=("$work/0/$golden.json")

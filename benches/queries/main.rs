@@ -11,8 +11,8 @@ mod rows;
 use std::time::{Duration, Instant};
 
 use clay_probe::{
-    domain::{EventId, Metric, RunName, Shown},
-    store::{CheckpointFilter, Folder, SeriesFilter, Store},
+    domain::{EventId, HeadName, Interval, Metric, RunName, Shown},
+    store::{CheckpointFilter, Folder, LineChoice, SeriesFilter, Store},
 };
 
 /// Times one query, a hundred times.
@@ -47,7 +47,15 @@ async fn main() {
     let middle = run.latest_epoch.unwrap().0 / 2;
     let (name, id): (RunName, _) = (run.run, run.id);
     let filter = |state, run| CheckpointFilter { state, run, cursor: None, limit: 100 };
-    let series = |from, limit| SeriesFilter { run: id, metric: Metric::Iou, from, to: u32::MAX, cursor: None, limit };
+    let choice = LineChoice { head: None, line: None, first: HeadName::Conv };
+    let line = store.choose_line(id, choice).await.unwrap();
+    let (metric, interval) = (Metric::Iou, Interval::SeedMinmax);
+    let series = |from, limit| {
+        let line = line.clone();
+        SeriesFilter { run: id, line, metric, interval, from, to: u32::MAX, cursor: None, limit }
+    };
+    time("/lines", async || store.lines(id).await.unwrap()).await;
+    time("the line of an answer", async || store.choose_line(id, choice).await.unwrap()).await;
     time("/runs", async || store.runs(100, None).await.unwrap()).await;
     time("/checkpoints", async || store.checkpoints(filter(None, None)).await.unwrap()).await;
     time("/checkpoints?run=", async || store.checkpoints(filter(None, Some(id))).await.unwrap()).await;
@@ -60,8 +68,12 @@ async fn main() {
         time(&name, async || store.series(series(from, limit)).await.unwrap()).await;
     }
     let epoch = clay_probe::domain::Epoch(middle);
-    time("/probes/{epoch}", async || store.points_of_epoch(id, epoch, None).await.unwrap()).await;
-    time("/probes/latest", async || store.latest_scored(id, None).await.unwrap()).await;
+    time("/probes/{epoch}", async || store.points_of_epoch(id, &line, epoch, None).await.unwrap()).await;
+    time("/probes/latest", async || store.latest_scored(id, &line, None).await.unwrap()).await;
+    let head = store.points_of_epoch(id, &line, epoch, None).await.unwrap().into_iter().find_map(|p| p.head_id);
+    if let Some(head) = head {
+        time("the heads of a probe", async || store.heads_beside(head).await.unwrap()).await;
+    }
     time("/events (500)", async || store.events_after(EventId(1000), None, 500).await.unwrap()).await;
     time("/events?run= (500)", async || store.events_after(EventId(1000), Some(&name), 500).await.unwrap()).await;
     time("/metrics", async || (store.queue_depth().await.unwrap(), store.last_scores().await.unwrap())).await;

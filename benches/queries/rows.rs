@@ -1,18 +1,21 @@
 //! A store with many rows.
 
 use clay_probe::{
-    domain::{Change, Context, Digest, DueReason, Epoch, Facts, Identity, Reason, RunName, Subject, ValueSource, Via},
+    domain::{
+        Change, Context, Digest, DueReason, Epoch, Facts, HeadName, HeadSettings, Identity, Reason, RunName, Subject,
+        ValueSource, Via,
+    },
     error::Result,
-    store::{LineKey, NewCheckpoint, NewJob, NewPoint, Store, Why, change, now},
+    store::{NewCheckpoint, NewJob, NewPoint, Store, Why, change, now},
 };
 use sqlx::SqliteConnection;
 
-use super::made::{dataset, pinned, report};
+use super::made::{dataset, heads, pinned, report};
 
 /// Fills a store with `count` checkpoints in three runs, with their points, pins and, every fourth, probes: most are done,
 /// some failed. Everything goes through the functions that the service uses, many in one transaction.
 pub async fn fill(store: &Store, count: u32) {
-    let line = LineKey { protocol: Digest::of(b"protocol"), dataset: Digest::of(&0u32.to_le_bytes()) };
+    let heads = heads(&[HeadName::Conv, HeadName::Linear]);
     let (dataset, chips) = dataset(0);
     let mut tx = store.write().await.unwrap();
     store.add_dataset(&mut tx, "/data", &dataset, &chips, &now()).await.unwrap();
@@ -22,12 +25,18 @@ pub async fn fill(store: &Store, count: u32) {
             tx = store.write().await.unwrap();
         }
         let (run, step) = (n % 3, n / 3);
-        fill_one(store, &mut tx, &format!("run{run}").parse().unwrap(), step, line).await.unwrap();
+        fill_one(store, &mut tx, &format!("run{run}").parse().unwrap(), step, &heads).await.unwrap();
     }
     tx.end(Ok(())).await.unwrap();
 }
 
-async fn fill_one(store: &Store, db: &mut SqliteConnection, run: &RunName, step: u32, line: LineKey) -> Result<()> {
+async fn fill_one(
+    store: &Store,
+    db: &mut SqliteConnection,
+    run: &RunName,
+    step: u32,
+    heads: &[HeadSettings],
+) -> Result<()> {
     let (at, epoch) = (now(), Epoch(step / 2));
     let weights = Digest::of(format!("{run} {step}").as_bytes());
     let (path, facts, context) = (format!("/ckpt/{run}/{step}.ckpt"), Facts::default(), Context::default());
@@ -65,12 +74,14 @@ async fn fill_one(store: &Store, db: &mut SqliteConnection, run: &RunName, step:
     if due.is_some() {
         let probe = store.add_job(db, NewJob::Probe(point), &at).await?;
         change(db, Subject::Job(probe), Change::Claimed, Why::default()).await?;
-        store.note_line(db, probe, line).await?;
+        let report = report(weights, pinned.encoder.clone(), 0, heads, 0.5);
+        store.note_basis(db, probe, report.basis()).await?;
         if step.is_multiple_of(40) {
             change(db, Subject::Job(probe), Change::GaveUp, Why::of(Reason::OutOfMemory, "too large")).await?;
         } else {
-            let result = store.add_result(db, &report(weights, line, 0.5), &at).await?;
-            store.link_result(db, probe, result).await?;
+            let result = store.add_result(db, &report, &at).await?;
+            let asked: Vec<Digest> = heads.iter().map(HeadSettings::digest).collect();
+            store.link_result(db, probe, result, &asked).await?;
             change(db, Subject::Job(probe), Change::Finished, Why::default()).await?;
         }
     }

@@ -10,10 +10,11 @@ use super::{
     probe::in_order,
     problem::{Answer, Problem},
     query::{self, EpochPath, PointQuery},
+    state::View,
 };
 use crate::{
-    domain::{Curve, Epoch, Fit, RunName, Seed, Shown},
-    store::Store,
+    domain::{Curve, Epoch, Fit, HeadName, RunName, Seed, Shown},
+    store::{ChosenLine, PointItem, Store},
 };
 
 /// The curves of one probe.
@@ -26,18 +27,21 @@ pub struct Curves {
     pub epoch: Epoch,
     pub global_step: i64,
     pub state: Shown,
-    /// One per head, seed and fold; empty until done.
+    pub head: HeadName,
+    /// The line of its score.
+    pub line: Option<String>,
+    /// One per seed and fold; empty until done.
     pub curves: Vec<FitCurve>,
 }
 
 /// The curve of one fit.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct FitCurve {
-    pub head: String,
+    pub head: HeadName,
     #[schema(value_type = u64)]
     pub seed: Seed,
     pub fold: u32,
-    /// In the order of fit epochs, `fit_epoch` (counted from 1), `split` (`train` or `val`) and `metrics`.
+    /// In the order of fit steps, `fit_step` (counted from 1), `side` (`train` or `val`) and `metrics`.
     #[schema(value_type = Vec<Object>)]
     pub curve: Curve,
 }
@@ -49,21 +53,23 @@ impl From<Fit> for FitCurve {
     }
 }
 
-/// Every metric per fit epoch, per head, seed and fold, on the training and the validation side.
+/// Every metric per fit step of a head, per seed and fold, on the training and the validation side.
 #[utoipa::path(get, path = "/probes/{epoch}/curves", tag = "probes", params(
     ("epoch" = String, Path, description = "the trainer's epoch, or `latest`"), PointQuery), responses(
     (status = 200, body = Curves), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub async fn curves(
     State(store): State<Store>,
+    State(view): State<View>,
     Path(epoch): Path<EpochPath>,
     Query(q): Query<PointQuery>,
 ) -> Answer<Json<Curves>> {
-    let (point, _) = query::points(&store, epoch, &q).await?;
-    let fits = match point.result_id {
-        Some(id) => in_order(store.result(id).await?.report.fits),
-        None => Vec::new(),
+    let (ChosenLine { head, .. }, point, _) = query::points(&store, view, epoch, &q).await?;
+    let shown = match point.head_id {
+        Some(id) => store.heads_beside(id).await?.into_iter().next(),
+        None => None,
     };
+    let fits = shown.map(|shown| in_order(shown.report.fits)).unwrap_or_default();
     let curves = fits.into_iter().map(FitCurve::from).collect();
-    let (run, attempt, epoch, global_step) = (point.run, point.attempt, point.epoch, point.global_step);
-    Ok(Json(Curves { run, attempt, epoch, global_step, state: point.state, curves }))
+    let PointItem { run, attempt, epoch, global_step, state, line, .. } = point;
+    Ok(Json(Curves { run, attempt, epoch, global_step, state, head, line, curves }))
 }

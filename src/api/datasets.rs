@@ -18,8 +18,8 @@ use crate::{
 /// A page of chips.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Chips {
-    /// `path`, `event`, `split`, `bbox`, `epsg`, `date`, `source_url`, `latlon`, `timestep`, `lat`, `lon`, and counts
-    /// of pixels: `water`, `land`, `ignored`, `nonfinite`.
+    /// `path`, `event`, `split`, `bbox`, `epsg`, `date`, `source_url`, `latlon`, `timestep`, `lat`, `lon`, `gsd`,
+    /// `level`, `id`, counts of pixels: `water`, `land`, `ignored`; and `nonfinite`, of values over bands.
     #[schema(value_type = Vec<Object>)]
     pub items: Vec<ChipRecord>,
     /// Give it as `cursor` to read on; null at the end.

@@ -54,7 +54,7 @@ pub async fn metrics(State(state): State<ApiState>, State(measured): State<Measu
 }
 
 fn reading(last: LastScore) -> RunReading {
-    RunReading { run: last.run, lag_epochs: last.lag_epochs, iou: last.iou }
+    RunReading { run: last.run, head: last.head, lag_epochs: last.lag_epochs, iou: last.iou }
 }
 
 fn by_kind(usage: Usage) -> Vec<(&'static str, u64)> {

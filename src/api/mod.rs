@@ -6,6 +6,7 @@ mod curves;
 mod datasets;
 mod events;
 mod health;
+mod lines;
 mod metrics;
 mod page;
 mod pictures;
@@ -29,7 +30,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::check_listen;
-pub use state::ApiState;
+pub use state::{ApiState, View};
 
 use self::{auth::Guard, metrics::Measured, state::Shared};
 use crate::{domain::Reason, error::Result};
@@ -77,6 +78,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .routes(routes!(probes::series))
         .routes(routes!(probe::one))
         .routes(routes!(curves::curves))
+        .routes(routes!(lines::lines))
         .routes(routes!(pictures::picture))
         .routes(routes!(runs::list))
         .routes(routes!(runs::finish))

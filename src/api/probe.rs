@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     domain::{
-        ChipScore, Confusion, DatasetSummary, Digest, EncoderFacts, Fit, Metric, Metrics, Protocol, Seconds, Seed,
-        Summary, Versions,
+        Basis, ChipScore, Confusion, DatasetSummary, Digest, EncoderFacts, Fit, FitNote, HeadName, HeadReport,
+        HeadSettings, Interval, Metric, Metrics, Preparation, ProbeReport, Reason, Seconds, Seed, Summary, Versions,
     },
-    store::{Other, PointItem, ResultItem},
+    store::{HeadItem, Other, PointItem, SeriesName},
 };
 
 /// One probe: the point, and, once done, its result.
@@ -26,6 +26,9 @@ use crate::{
 pub struct Probe {
     #[serde(flatten)]
     pub point: Tracked<PointItem>,
+    /// The head that `line`, `summary`, device, seconds and versions are about; `heads` has all.
+    pub head: HeadName,
+    pub series: SeriesName,
     #[serde(flatten)]
     pub result: Computed,
     /// Other points of the same epoch.
@@ -35,11 +38,14 @@ pub struct Probe {
 /// What a result says; null or empty until there is one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Computed {
-    /// Of the settings that decide the numbers; told from the start of the probe on, as the next.
-    #[schema(value_type = Option<String>)]
-    pub protocol_digest: Option<Digest>,
+    /// Told from the start of the probe on, as the next two.
     #[schema(value_type = Option<String>)]
     pub dataset_digest: Option<Digest>,
+    /// Which chip was on which side of which fold.
+    #[schema(value_type = Option<String>)]
+    pub assignment: Option<Digest>,
+    #[schema(value_type = Option<String>)]
+    pub preparation_digest: Option<Digest>,
     /// The device really used.
     pub device: Option<String>,
     /// Why that device.
@@ -48,8 +54,9 @@ pub struct Computed {
     pub encoder: Option<EncoderFacts>,
     #[schema(value_type = Option<Object>)]
     pub dataset: Option<DatasetSummary>,
+    /// What decided the features.
     #[schema(value_type = Option<Object>)]
-    pub protocol: Option<Protocol>,
+    pub preparation: Option<Preparation>,
     /// Wall-clock seconds of `load`, `embed`, `fit`, `score`.
     #[schema(value_type = Option<Object>)]
     pub seconds: Option<Seconds>,
@@ -68,19 +75,44 @@ pub struct Computed {
     /// and what these two are, `interval`.
     #[schema(value_type = BTreeMap<String, Object>)]
     pub summary: BTreeMap<Metric, Summary>,
+    /// Every head of the result, side by side.
+    pub heads: BTreeMap<HeadName, HeadSum>,
     /// One per head, seed and fold.
     pub fits: Vec<FitItem>,
     /// One per validation chip and head.
     pub chips: Vec<ChipSum>,
-    /// The same protocol on networks that learnt nothing; none are computed yet.
-    #[schema(value_type = Vec<Object>)]
-    pub controls: Vec<serde_json::Value>,
+    /// The same heads on networks that learnt nothing; none are computed yet.
+    pub controls: BTreeMap<String, HeadSum>,
 }
 
-/// One head fitted with one seed on one fold: its last fit epoch on the validation side.
+/// One head over its seeds.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct HeadSum {
+    /// Its line, for `?line=`.
+    pub line: String,
+    /// Of its settings.
+    #[schema(value_type = String)]
+    pub digest: Digest,
+    #[schema(value_type = Object)]
+    pub settings: HeadSettings,
+    /// As `summary` of the probe.
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub summary: BTreeMap<Metric, Summary>,
+    pub mean_batch_iou: Option<f64>,
+    /// How many of its fits have which note.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    pub notes: BTreeMap<FitNote, u32>,
+    /// How many fits it has, and how many of them could not be made.
+    pub n_fits: u32,
+    pub null_fits: u32,
+    pub device: String,
+    pub computed_at: String,
+}
+
+/// One head fitted with one seed on one fold: after its last fit step, on the validation side.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct FitItem {
-    pub head: String,
+    pub head: HeadName,
     #[schema(value_type = u64)]
     pub seed: Seed,
     pub fold: u32,
@@ -89,6 +121,11 @@ pub struct FitItem {
     #[schema(value_type = Object)]
     pub confusion: Confusion,
     pub mean_batch_iou: Option<f64>,
+    /// What a reader of the score should know.
+    pub notes: Vec<FitNote>,
+    /// Why it could not be fitted, and its metrics are null.
+    pub reason: Option<Reason>,
+    pub message: Option<String>,
 }
 
 /// One validation chip under one head, its counts pooled over the fits that scored it.
@@ -97,7 +134,7 @@ pub struct ChipSum {
     /// Relative to the data folder.
     pub chip: String,
     pub event: String,
-    pub head: String,
+    pub head: HeadName,
     /// Fits that scored it.
     pub n: u32,
     /// Of the pooled counts; counts hold no loss.
@@ -118,36 +155,41 @@ pub async fn one(
     Path(epoch): Path<EpochPath>,
     Query(q): Query<PointQuery>,
 ) -> Answer<Json<Probe>> {
-    let (point, others) = query::points(&state.store, epoch, &q).await?;
-    let result = match point.result_id {
-        Some(id) => Computed::from(state.store.result(id).await?),
-        None => Computed::under(&point),
+    let (line, point, others) = query::points(&state.store, state.view, epoch, &q).await?;
+    let heads = match point.head_id {
+        Some(id) => state.store.heads_beside(id).await?,
+        None => Vec::new(),
     };
+    let result = Computed::of(&point, heads, state.view.interval);
     let point = Tracked::new(&state.status, point.state, point.job_id, point);
-    Ok(Json(Probe { point, result, others: others.into_iter().map(Other::from).collect() }))
+    let others = others.into_iter().map(Other::from).collect();
+    Ok(Json(Probe { point, head: line.head, series: SeriesName::Main, result, others }))
 }
 
 /// By head, seed and fold.
 pub fn in_order(mut fits: Vec<Fit>) -> Vec<Fit> {
-    fits.sort_by(|a, b| (&a.head, a.seed, a.fold).cmp(&(&b.head, b.seed, b.fold)));
+    fits.sort_by_key(|fit| (fit.head, fit.seed, fit.fold));
     fits
 }
 
 impl Computed {
-    /// Nothing yet but what it is or was computed under.
-    fn under(point: &PointItem) -> Self {
-        let (protocol_digest, dataset_digest) = point.line_key().map(|line| (line.protocol, line.dataset)).unzip();
-        Self { protocol_digest, dataset_digest, ..Self::default() }
-    }
-}
-
-impl From<ResultItem> for Computed {
-    fn from(item: ResultItem) -> Self {
-        let ResultItem { report, created_at } = item;
+    /// Of the heads of a result, the shown one first; without any, nothing but what the probe is or was of.
+    fn of(point: &PointItem, heads: Vec<HeadItem>, interval: Interval) -> Self {
+        let Some(shown) = heads.first().cloned() else { return Self::under(point.basis()) };
+        let report = shown.report;
+        let mut all = Self::under(Some(report.basis()));
+        for HeadItem { head, line, report, created_at } in heads {
+            for (_, told) in report.heads.clone() {
+                all.heads.insert(head, HeadSum::new(&report, told, line.clone(), created_at.clone(), interval));
+            }
+            all.fits.extend(in_order(report.fits).into_iter().map(FitItem::from));
+            all.chips.extend(pooled(report.chip_scores));
+        }
+        let own = all.heads.get(&shown.head);
         let seeds: BTreeSet<Seed> = report.fits.iter().map(|fit| fit.seed).collect();
         Self {
-            protocol_digest: Some(report.protocol_digest),
-            dataset_digest: Some(report.dataset.digest),
+            summary: own.map(|head| head.summary.clone()).unwrap_or_default(),
+            mean_batch_iou: own.and_then(|head| head.mean_batch_iou),
             device: Some(report.device),
             device_reason: Some(report.device_reason),
             encoder: Some(report.encoder),
@@ -155,30 +197,48 @@ impl From<ResultItem> for Computed {
             n_events: Some(report.dataset.events.len()),
             n_chips: Some(report.dataset.chips),
             dataset: Some(report.dataset),
-            protocol: Some(report.protocol),
+            preparation: Some(report.preparation),
             seconds: Some(report.seconds),
             versions: Some(report.versions),
-            mean_batch_iou: report.mean_batch_iou,
             chips_encoded: Some(report.chips_encoded),
-            computed_at: Some(created_at),
-            summary: report.summary,
-            fits: in_order(report.fits).into_iter().map(FitItem::from).collect(),
-            chips: pooled(report.chip_scores),
-            controls: Vec::new(),
+            computed_at: Some(shown.created_at),
+            ..all
         }
+    }
+
+    fn under(basis: Option<Basis>) -> Self {
+        Self {
+            dataset_digest: basis.map(|basis| basis.dataset),
+            assignment: basis.map(|basis| basis.assignment),
+            preparation_digest: basis.map(|basis| basis.preparation),
+            ..Self::default()
+        }
+    }
+}
+
+impl HeadSum {
+    fn new(report: &ProbeReport, mut head: HeadReport, line: String, computed_at: String, interval: Interval) -> Self {
+        head.set_interval(interval);
+        let mut notes = BTreeMap::new();
+        report.fits.iter().flat_map(|fit| &fit.notes).for_each(|&note| *notes.entry(note).or_default() += 1);
+        let HeadReport { digest, settings, summary, mean_batch_iou, .. } = head;
+        let n_fits = report.fits.len() as u32;
+        let null_fits = report.fits.iter().filter(|fit| fit.reason.is_some()).count() as u32;
+        let device = report.device.clone();
+        Self { line, digest, settings, summary, mean_batch_iou, notes, n_fits, null_fits, device, computed_at }
     }
 }
 
 impl From<Fit> for FitItem {
     fn from(fit: Fit) -> Self {
-        let Fit { head, seed, fold, metrics, confusion, mean_batch_iou, .. } = fit;
-        Self { head, seed, fold, metrics, confusion, mean_batch_iou }
+        let Fit { head, seed, fold, metrics, confusion, mean_batch_iou, notes, reason, message, .. } = fit;
+        Self { head, seed, fold, metrics, confusion, mean_batch_iou, notes, reason, message }
     }
 }
 
 /// One entry per head and chip, in that order.
 fn pooled(scores: Vec<ChipScore>) -> Vec<ChipSum> {
-    let mut sums = BTreeMap::<(String, String), (String, u32, Confusion)>::new();
+    let mut sums = BTreeMap::<(HeadName, String), (String, u32, Confusion)>::new();
     for ChipScore { head, chip, event, confusion, .. } in scores {
         let (_, n, sum) = sums.entry((head, chip)).or_insert((event, 0, Confusion::default()));
         *n += 1;

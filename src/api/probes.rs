@@ -12,9 +12,9 @@ use super::{
     query::{self, Tracked},
 };
 use crate::{
-    domain::{Metric, RunName},
+    domain::{HeadName, Metric, RunName},
     error::Error,
-    store::{SeriesFilter, SeriesItem},
+    store::{ChosenLine, SeriesFilter, SeriesItem},
 };
 
 /// Which entries of which series.
@@ -28,6 +28,10 @@ pub struct SeriesQuery {
     #[serde(default = "iou")]
     #[param(required = false)]
     pub metric: Metric,
+    /// The head; the first configured one where not given.
+    pub head: Option<HeadName>,
+    /// The line, as `/lines` lists it; the head's newest where not given.
+    pub line: Option<String>,
     /// First epoch, itself included.
     #[serde(default)]
     #[param(required = false)]
@@ -50,6 +54,9 @@ pub struct Series {
     /// The run that this is about; null where none was seen yet.
     #[schema(value_type = Option<String>)]
     pub run: Option<RunName>,
+    pub head: HeadName,
+    /// The line of all values; null where the head has no score in the run yet.
+    pub line: Option<String>,
     pub metric: Metric,
     /// One per epoch: the newest attempt's highest step with a score, else its highest step.
     pub items: Vec<Tracked<SeriesItem>>,
@@ -58,7 +65,7 @@ pub struct Series {
 }
 
 /// The series: one entry per epoch, a value with its interval, or the reason why there is none. All values are of one
-/// line, that of the run's newest score.
+/// line: the one that is asked for, else the newest of the head.
 #[utoipa::path(get, path = "/probes", tag = "probes", params(SeriesQuery), responses(
     (status = 200, body = Series), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub async fn series(State(state): State<ApiState>, Query(q): Query<SeriesQuery>) -> Answer<Json<Series>> {
@@ -68,10 +75,15 @@ pub async fn series(State(state): State<ApiState>, Query(q): Query<SeriesQuery>)
         return Err(Error::invalid(format!("`from` = `{from}` lies after `to` = `{to}`")).into());
     }
     let Some(run) = query::run_if_any(&state.store, q.run.as_deref()).await? else {
-        return Ok(Json(Series { run: None, metric, items: Vec::new(), next: None }));
+        let head = q.head.unwrap_or(state.view.head);
+        return Ok(Json(Series { run: None, head, line: None, metric, items: Vec::new(), next: None }));
     };
-    let page = state.store.series(SeriesFilter { run: run.id, metric, from, to, cursor, limit }).await?;
-    let tracked = |item: SeriesItem| Tracked::new(&state.status, item.state, item.job_id, item);
+    let line = query::line(&state.store, state.view, run.id, q.head, q.line.as_deref()).await?;
+    let ChosenLine { head, line: name } = line.clone();
+    let interval = state.view.interval;
+    let page =
+        state.store.series(SeriesFilter { run: run.id, line, metric, interval, from, to, cursor, limit }).await?;
+    let tracked = |item: SeriesItem| Tracked::new(&state.status, item.point.state, item.point.job_id, item);
     let items = page.items.into_iter().map(tracked).collect();
-    Ok(Json(Series { run: Some(run.run), metric, items, next: page.next }))
+    Ok(Json(Series { run: Some(run.run), head, line: name, metric, items, next: page.next }))
 }

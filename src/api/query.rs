@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::state::View;
 use crate::{
-    domain::{Epoch, JobId, Progress, Shown},
+    domain::{Epoch, HeadName, JobId, Progress, RunId, Shown},
     error::{Error, Result},
     status::Status,
-    store::{PointItem, RunItem, Store},
+    store::{ChosenLine, LineChoice, PointItem, RunItem, Store},
 };
 
 /// Which page of a list.
@@ -29,6 +30,10 @@ pub struct PointQuery {
     pub run: Option<String>,
     /// The run's attempt; the newest where not given.
     pub attempt: Option<u32>,
+    /// The head; the first configured one where not given.
+    pub head: Option<HeadName>,
+    /// The line, as `/lines` lists it; the head's newest where not given.
+    pub line: Option<String>,
 }
 
 /// The epoch in a path.
@@ -89,22 +94,39 @@ pub async fn run_if_any(store: &Store, asked: Option<&str>) -> Result<Option<Run
     }
 }
 
-/// The points of the epoch in a path: the one that it shows, and the others.
-pub async fn points(store: &Store, epoch: EpochPath, of: &PointQuery) -> Result<(PointItem, Vec<PointItem>)> {
+/// The line of a run that an answer is about.
+pub async fn line(
+    store: &Store,
+    view: View,
+    run: RunId,
+    head: Option<HeadName>,
+    line: Option<&str>,
+) -> Result<ChosenLine> {
+    store.choose_line(run, LineChoice { head, line, first: view.head }).await
+}
+
+/// The points of the epoch in a path under a line: the one that the epoch shows, and the others.
+pub async fn points(
+    store: &Store,
+    view: View,
+    epoch: EpochPath,
+    of: &PointQuery,
+) -> Result<(ChosenLine, PointItem, Vec<PointItem>)> {
     let unseen = || Error::not_found("no checkpoint was seen yet").with_hint("`POST /checkpoints` announces one");
     let run = run_if_any(store, of.run.as_deref()).await?.ok_or_else(unseen)?;
+    let line = line(store, view, run.id, of.head, of.line.as_deref()).await?;
     let epoch = match epoch {
         EpochPath::Epoch(epoch) => epoch,
         EpochPath::Latest => {
             let unscored = || Error::not_found(format!("no probe of run `{}` is done yet", run.run));
-            store.latest_scored(run.id, of.attempt).await?.ok_or_else(unscored)?
+            store.latest_scored(run.id, &line, of.attempt).await?.ok_or_else(unscored)?
         }
     };
-    let mut points = store.points_of_epoch(run.id, epoch, of.attempt).await?;
+    let mut points = store.points_of_epoch(run.id, &line, epoch, of.attempt).await?;
     if points.is_empty() {
         let message = format!("no checkpoint of epoch {epoch} of run `{}` was seen", run.run);
         return Err(Error::not_found(message).with_hint("`/probes` lists the epochs"));
     }
     let first = points.remove(0);
-    Ok((first, points))
+    Ok((line, first, points))
 }

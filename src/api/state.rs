@@ -6,18 +6,28 @@ use tokio_util::sync::CancellationToken;
 use super::{auth::Guard, metrics::Measured};
 use crate::{
     config,
-    domain::Reason,
+    domain::{HeadName, Interval, Reason},
     intake::Submissions,
     status::{Facts, Status},
     store::Store,
     telemetry::Metrics,
 };
 
+/// What answers show where a request does not choose.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The first configured head.
+    pub head: HeadName,
+    /// What `low` and `high` are.
+    pub interval: Interval,
+}
+
 /// What the daemon builds; cheap to clone.
 #[derive(Clone)]
 pub struct ApiState {
     pub store: Store,
     pub config: config::Api,
+    pub view: View,
     /// Writes go through here.
     pub submissions: Submissions,
     pub status: Status,
@@ -67,4 +77,5 @@ parts! {
     Measured: measured,
     Store: api.store,
     Status: api.status,
+    View: api.view,
 }

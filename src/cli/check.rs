@@ -9,9 +9,10 @@ use std::{
 use super::serve::Settings;
 use crate::{
     config::Config,
-    domain::Failure,
+    domain::{ChipRecord, DatasetSummary, Failure, Input},
     probe::{
-        ProbeError, chips,
+        ProbeError,
+        chips::Dataset,
         device::{self, DeviceRequest},
     },
 };
@@ -82,26 +83,79 @@ fn data_set(config: &Config, report: &mut Report) {
     let folder = config.probe.data.display();
     let opened = tempfile::tempdir()
         .map_err(ProbeError::io(std::env::temp_dir()))
-        .and_then(|cache| Ok(chips::Dataset::open(&config.probe, cache.path(), &mut |_| {})?));
+        .and_then(|cache| Ok(Dataset::open(&config.probe, cache.path(), &mut |_| {})?));
     match opened {
         Err(error) => report.fail("data set", format!("`{folder}`: {}", Failure::from(error).text())),
-        Ok(dataset) => {
-            let found = dataset.summary();
-            for refusal in &found.refused {
-                report.warn("chip", format!("`{}` is left out, {}: {}", refusal.path, refusal.reason, refusal.message));
-            }
-            let text = format!(
-                "`{folder}`: {} chips of {} events, {} folds, {} refused, {} held out; {} of {} labelled pixels are water",
-                found.chips,
-                found.events.len(),
-                dataset.folds().len(),
-                found.refused.len(),
-                found.held_out,
-                found.water,
-                found.water + found.land,
-            );
-            report.ok("data set", text);
+        Ok(dataset) => describe(&dataset, &folder.to_string(), report),
+    }
+}
+
+/// What was found: chips by event, bands, folds; what is left out, and what looks wrong.
+fn describe(dataset: &Dataset, folder: &str, report: &mut Report) {
+    let found = dataset.summary();
+    for refusal in &found.refused {
+        report.warn("chip", format!("`{}` is left out, {}: {}", refusal.path, refusal.reason, refusal.message));
+    }
+    for warning in &found.warnings {
+        report.warn("chip", format!("{}: {}", warning.reason, warning.message));
+    }
+    let text = format!(
+        "`{folder}`: {} chips of {} events in the layout {}, {} folds, {} refused, {} held out; {} of {} labelled pixels \
+         are water",
+        found.chips,
+        found.events.len(),
+        found.layout,
+        dataset.folds().len(),
+        found.refused.len(),
+        found.held_out,
+        found.water,
+        found.water + found.land,
+    );
+    report.ok("data set", text);
+    for event in &found.events {
+        let (n, water, land) = counted(dataset.chips().iter().filter(|chip| chip.event == *event));
+        report.ok("event", format!("`{event}`: {n} chips, {water} pixels of water, {land} of land"));
+    }
+    report.ok("bands", bands(found));
+    for fold in dataset.folds() {
+        let side = |places: &[usize]| counted(places.iter().map(|i| &dataset.chips()[*i]));
+        let ((n, water, land), (m, wet, dry)) = (side(&fold.train), side(&fold.val));
+        let text = format!(
+            "{}: trained on {n} chips ({water} pixels of water, {land} of land), scored on {m} ({wet} and {dry})",
+            fold.number
+        );
+        match water == 0 || land == 0 {
+            true => report.warn("fold", format!("{text}: its training lacks a class, so that it has no score")),
+            false => report.ok("fold", text),
         }
+    }
+    for note in &found.notes {
+        report.ok("note", note);
+    }
+}
+
+/// Chips, and their labelled pixels of water and land.
+fn counted<'a>(chips: impl Iterator<Item = &'a ChipRecord>) -> (u64, u64, u64) {
+    chips.fold((0, 0, 0), |(n, water, land), chip| (n + 1, water + chip.water, land + chip.land))
+}
+
+/// The bands, and the inputs of Clay v1 that all chips have.
+fn bands(found: &DatasetSummary) -> String {
+    fn list<T: ToString>(words: &[T]) -> String {
+        words.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+    let whole = |input: &&Input| input.bands().iter().all(|band| found.bands.contains(band));
+    let inputs: Vec<Input> = Input::ALL.iter().filter(whole).copied().collect();
+    let mut text = format!("{} in every chip", list(&found.bands));
+    if !found.partial.is_empty() {
+        text += &format!("; {} in some", list(&found.partial));
+    }
+    if !found.levels.is_empty() {
+        text += &format!("; optical {}", list(&found.levels));
+    }
+    match inputs.is_empty() {
+        true => text + "; no whole input of Clay v1",
+        false => text + "; inputs of Clay v1: " + &list(&inputs),
     }
 }
 

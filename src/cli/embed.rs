@@ -9,12 +9,13 @@ use crate::{
     config::Config,
     domain::{Progress, Stage},
     probe::{
-        ProbeError,
-        checkpoint::{Checkpoint, Options},
+        self, ProbeError,
         chips::Dataset,
         device::{self, DeviceRequest},
         embed::{embed_dataset, embed_tensors},
-        encoder::Encoder,
+        encoder::{self, InputPlan},
+        features::{FeatureCache, features},
+        weights,
     },
 };
 
@@ -40,7 +41,7 @@ struct Input {
     /// A folder of chips, with or without labels; one `decoder_input` each, named by its path below the folder
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// A file with `pixels` (normalised), `latlon` and `time` or `timestep`
+    /// A file with `pixels` (normalised), `latlon` and `time` or `timestep`; for Clay v1 also `waves` and `gsd`
     #[arg(long, value_name = "IN.safetensors")]
     tensors: Option<PathBuf>,
 }
@@ -67,17 +68,24 @@ fn embed(args: &EmbedArgs, config: &Config, progress: &mut dyn FnMut(Progress)) 
         gpu_memory: worker.gpu_memory,
     })?;
     let pool = device::pool(device::threads(worker.threads, false))?;
-    let options = Options { opaque_globals: config.probe.opaque_globals.clone() };
-    let mut file = Checkpoint::open(&args.checkpoint, &options)?;
-    let shape = file.encoder().clone();
-    let encoder = Encoder::load(&shape, &mut file, &chosen.device)?;
-    drop(file);
+    let settings = &config.probe;
+    let mut file = weights::open(&args.checkpoint, &probe::weights_options(settings))?;
+    let facts = file.encoder().clone();
     if let Some(input) = &args.input.tensors {
-        return embed_tensors(&encoder, input, &chosen.device, &pool, &args.out, progress);
+        let plan = InputPlan::fixed(settings.clouds, settings.latlon);
+        let encoder = encoder::load(&facts, &plan, &mut file, &chosen.device)?;
+        drop(file);
+        return embed_tensors(&*encoder, input, &pool, &args.out, progress);
     }
-    let dataset = Dataset::open_unlabelled(&config.probe, &super::folders::cache_folder(), progress)?;
+    let caches = super::folders::cache_folder();
+    let dataset = Dataset::open_unlabelled(settings, &caches, progress)?;
     for refused in &dataset.summary().refused {
         eprintln!("refused: `{}`: {} [{}]", refused.path, refused.message, refused.reason);
     }
-    embed_dataset(&encoder, &dataset, &chosen.device, &pool, &args.out, progress)
+    let resolved = probe::resolve(settings, &facts, dataset.summary())?;
+    let (weights, preparation) = (file.weights_digest()?, resolved.preparation.digest());
+    let mut cache = FeatureCache::new(&caches, weights, preparation, config.store.max_bytes.0);
+    let load = || Ok(encoder::load(&facts, &resolved.plan(settings), &mut file, &chosen.device)?);
+    let features = features(&dataset, &mut cache, &chosen.device, &pool, load, progress)?;
+    embed_dataset(&dataset, &features.chips, facts.patch_size, &args.out)
 }

@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::{
     config::Config,
     probe::{
-        checkpoint::{self, looks_like_checkpoint},
         chips,
+        weights::{self, looks_like_checkpoint},
     },
 };
 
@@ -24,6 +24,7 @@ use crate::{
 Examples:
   clay-probe inspect mae_epoch-15_val-loss-0.31.ckpt
   clay-probe inspect floods --json | jq .refused
+  clay-probe inspect floods --chips
 Exit code 1 when anything of it is not usable.")]
 pub struct Args {
     /// Checkpoints, chips, folders of chips.
@@ -32,7 +33,10 @@ pub struct Args {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
-    /// The configuration: `probe.latlon`, `probe.opaque_globals`.
+    /// Also list every chip of a folder with its bands, its place and its label.
+    #[arg(long)]
+    chips: bool,
+    /// The configuration: `probe.layout`, `probe.strict`, `probe.latlon`, `probe.opaque_globals`, `probe.prefix`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -43,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     for path in &args.paths {
         all_usable &= match kind(path) {
             Kind::Folder => {
-                let report = chips::inspect_dir(path, &settings);
+                let report = chips::inspect_dir(path, &settings, args.chips);
                 print(&report, args.json)?;
                 report.reason.is_none() && report.usable > 0
             }
@@ -53,8 +57,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 report.usable
             }
             Kind::Checkpoint => {
-                let options = checkpoint::Options { opaque_globals: settings.opaque_globals.clone() };
-                let report = checkpoint::inspect(path, &options);
+                let options = weights::Options {
+                    opaque_globals: settings.opaque_globals.clone(),
+                    prefix: settings.prefix.clone(),
+                    metadata: Some(settings.metadata.clone()).filter(|path| !path.as_os_str().is_empty()),
+                };
+                let report = weights::inspect(path, &options);
                 print(&report, args.json)?;
                 report.usable
             }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{compute::Compute, progress::Bars};
 use crate::{
-    domain::{Metric, ProbeReport, RunName},
+    domain::{FitNote, Metric, ProbeReport, RunName},
     probe::{self, ProbeRequest, device},
 };
 
@@ -35,9 +35,9 @@ pub struct ProbeArgs {
     /// Seeds of the fits, such as `0,1,2` [config: probe.seeds]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
-    /// Passes over the training chips [config: probe.fit_epochs]
+    /// Steps of each fit [config: probe.fit_steps]
     #[arg(long, value_name = "N")]
-    fit_epochs: Option<u32>,
+    fit_steps: Option<u32>,
     #[command(flatten)]
     compute: Compute,
 }
@@ -47,7 +47,7 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
     let config = args.compute.load([
         ("probe.data", args.data.as_ref().map(|d| d.to_string_lossy().into())),
         ("probe.seeds", args.seeds.clone().map(Into::into)),
-        ("probe.fit_epochs", args.fit_epochs.map(Into::into)),
+        ("probe.fit_steps", args.fit_steps.map(Into::into)),
     ])?;
     config.probe.needs_data()?;
     let threads = device::threads(config.worker.threads, false);
@@ -68,9 +68,11 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
             share_gpu: config.worker.share_gpu,
             gpu_memory: config.worker.gpu_memory,
             cache: super::folders::cache_folder(),
+            cache_bytes: config.store.max_bytes,
             dump: args.dump.as_ref().map(own),
             pictures: args.pictures.as_ref().map(own),
-            expected_dataset: None,
+            heads: config.probe.head_settings(),
+            expected: None,
         };
         let mut bars = Bars::new(&checkpoint.file_name().unwrap_or_default().to_string_lossy());
         let result = probe::probe(&request, threads, &mut |progress| bars.show(progress));
@@ -97,25 +99,51 @@ fn print_table(checkpoint: &Path, report: &ProbeReport) -> std::io::Result<()> {
     writeln!(out, "{}: epoch {epoch}, global step {step}", checkpoint.display())?;
     writeln!(
         out,
-        "  encoder   {} D {} depth {} heads {}, weights {}",
+        "  encoder   {} {} (told by {}), D {} depth {} heads {}, weights {}",
         e.family,
+        e.generation,
+        e.told_by,
         e.dim,
         e.depth,
         e.heads,
         report.weights_digest.short()
     )?;
-    writeln!(out, "  data set  {} chips of {} events, {} refused", d.chips, d.events.len(), d.refused.len())?;
+    writeln!(out, "            {}", e.what_was_loaded())?;
+    let (inputs, levels) = (words(&report.preparation.inputs), words(&report.preparation.levels));
+    let inputs = if inputs.is_empty() { "13 bands".to_owned() } else { inputs };
+    let filled = words(&report.preparation.filled);
+    let filled = if filled.is_empty() { String::new() } else { format!(", {filled} filled") };
+    writeln!(out, "            sees {inputs}{filled}; optical {}", if levels.is_empty() { "none" } else { &levels })?;
+    let (chips, events, refused) = (d.chips, d.events.len(), d.refused.len());
+    writeln!(out, "  data set  {}: {chips} chips of {events} events, {refused} refused", d.layout)?;
     writeln!(
         out,
         "  device    {} ({}), {} threads; load {:.1} s, embed {:.1} s, fit {:.1} s",
         report.device, report.device_reason, report.versions.threads, s.load, s.embed, s.fit
     )?;
     let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
-    writeln!(out, "  {:<10} {:>8} {:>8} {:>8} {:>8} {:>3}", "metric", "mean", "std", "low", "high", "n")?;
-    for (metric, summary) in Metric::ALL.iter().filter_map(|m| Some((m, report.summary.get(m)?))) {
-        let cells = [summary.mean, summary.std, summary.low, summary.high].map(number);
-        let [mean, std, low, high] = cells;
-        writeln!(out, "  {:<10} {mean:>8} {std:>8} {low:>8} {high:>8} {:>3}", metric.as_str(), summary.n)?;
+    for (name, head) in &report.heads {
+        writeln!(out, "  {name:<10} {:>8} {:>8} {:>8} {:>8} {:>3}", "mean", "std", "low", "high", "n")?;
+        for (metric, summary) in Metric::ALL.iter().filter_map(|m| Some((m, head.summary.get(m)?))) {
+            let cells = [summary.mean, summary.std, summary.low, summary.high].map(number);
+            let [mean, std, low, high] = cells;
+            writeln!(out, "    {:<8} {mean:>8} {std:>8} {low:>8} {high:>8} {:>3}", metric.as_str(), summary.n)?;
+        }
+        let fits = || report.fits.iter().filter(|fit| fit.head == *name);
+        for note in FitNote::ALL {
+            let noted = fits().filter(|fit| fit.notes.contains(note)).count();
+            if noted > 0 {
+                writeln!(out, "    {note}: {noted} of {} fits", fits().count())?;
+            }
+        }
+        for fit in fits().filter(|fit| fit.reason.is_some()) {
+            let message = fit.message.as_deref().unwrap_or_default();
+            writeln!(out, "    no score of fold {}, seed {}: {message}", fit.fold, fit.seed.0)?;
+        }
     }
     Ok(())
+}
+
+fn words<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

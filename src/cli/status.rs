@@ -180,16 +180,24 @@ fn device(ready: &Value) -> String {
 
 fn run_row(run: &Value) -> Vec<String> {
     let finished = if run["finished_at"].is_null() { "" } else { " (finished)" };
-    let iou = &run["latest"]["summary"]["iou"];
-    let score = match (iou["mean"].as_f64(), iou["low"].as_f64(), iou["high"].as_f64()) {
-        (Some(mean), Some(low), Some(high)) => {
-            format!("{mean:.3} ({low:.3} to {high:.3}) at epoch {}", bare(&run["latest"]["epoch"]))
-        }
-        (Some(mean), ..) => format!("{mean:.3} at epoch {}", bare(&run["latest"]["epoch"])),
-        _ => "–".to_owned(),
+    let heads = run["latest"]["heads"].as_object().into_iter().flatten();
+    let scores: Vec<String> = heads.map(|(head, told)| format!("{head} {}", score(&told["summary"]["iou"]))).collect();
+    let score = match scores.is_empty() {
+        true => "–".to_owned(),
+        false => format!("{} at epoch {}", scores.join(", "), bare(&run["latest"]["epoch"])),
     };
     let name = format!("{}{finished}", bare(&run["run"]));
     vec![name, bare(&run["latest_epoch"]), bare(&run["checkpoints"]), bare(&run["done"]), score]
+}
+
+/// A metric over seeds: its mean, and between which values it lies.
+fn score(summary: &Value) -> String {
+    let number = |key: &str| summary[key].as_f64();
+    match (number("mean"), number("low"), number("high")) {
+        (Some(mean), Some(low), Some(high)) => format!("{mean:.3} ({low:.3} to {high:.3})"),
+        (Some(mean), ..) => format!("{mean:.3}"),
+        _ => "–".to_owned(),
+    }
 }
 
 fn rows(lists: &[List]) -> Vec<Vec<String>> {
@@ -257,7 +265,9 @@ mod tests {
         let ready = json!({"status": "not ready", "version": "0.1.0", "device": "cpu", "device_reason": "no GPU was found",
             "dataset": {"digest": "67522d520882ffff", "chips": 24, "events": ["a", "b"]},
             "problems": [{"reason": "no-space", "message": "the folder is full", "since": "2026-11-24T03:00:00Z"}]});
-        let latest = json!({"epoch": 10, "summary": {"iou": {"mean": 0.5123, "low": 0.49, "high": 0.53}}});
+        let head = |iou: Value| json!({"summary": {"iou": iou}});
+        let heads = json!({"conv": head(json!({"mean": 0.5123, "low": 0.49, "high": 0.53})), "linear": head(json!({"mean": 0.4}))});
+        let latest = json!({"epoch": 10, "heads": heads});
         let runs = vec![
             json!({"run": "default", "latest_epoch": 12, "checkpoints": 13, "done": 3, "finished_at": null, "latest": latest}),
             json!({"run": "old", "latest_epoch": null, "checkpoints": 1, "done": 0, "finished_at": "x"}),
@@ -284,7 +294,7 @@ mod tests {
         data set  24 chips of 2 events, 67522d520882
 
         run             latest epoch  checkpoints  scored  last IoU
-        default         12            13           3       0.512 (0.490 to 0.530) at epoch 10
+        default         12            13           3       conv 0.512 (0.490 to 0.530), linear 0.400 at epoch 10
         old (finished)  –             1            0       –
 
         state    epoch  run      why

@@ -77,9 +77,9 @@ impl Config {
         if self.queue.every_n_epochs == 0 {
             return refuse("`queue.every_n_epochs` must be at least 1");
         }
-        if self.probe.seeds.is_empty() || self.probe.fit_epochs == 0 || self.probe.batch_size == 0 {
+        if self.probe.seeds.is_empty() || self.probe.fit_steps == 0 || self.probe.batch_size == 0 {
             return refuse(
-                "`probe.seeds` must not be empty, `probe.fit_epochs` and `probe.batch_size` must be at least 1",
+                "`probe.seeds` must not be empty, `probe.fit_steps` and `probe.batch_size` must be at least 1",
             );
         }
         if !(0.0..1.0).contains(&self.probe.threshold)
@@ -90,10 +90,8 @@ impl Config {
         let mut heads = self.probe.heads.clone();
         heads.sort_unstable();
         heads.dedup();
-        if heads.is_empty() || heads.len() != self.probe.heads.len() || self.probe.fit_steps == 0 {
-            return refuse(
-                "`probe.heads` must name one head at least, none twice, `probe.fit_steps` must be at least 1",
-            );
+        if heads.is_empty() || heads.len() != self.probe.heads.len() {
+            return refuse("`probe.heads` must name one head at least, none twice");
         }
         let mut seeds = self.probe.seeds.clone();
         seeds.sort_unstable();

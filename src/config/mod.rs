@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{HeadName, HeadSettings, Input, Interval, Protocol, Seed, words};
+use crate::domain::{HeadName, HeadSettings, Input, Interval, Seed, words};
 
 pub use load::{ConfigError, DEFAULT_TOML};
 pub use units::Size;
@@ -87,7 +87,8 @@ pub struct Worker {
     pub gpu_memory: Size,
 }
 
-/// What is computed. Everything here that changes a number is part of the protocol's digest.
+/// What is computed. Everything here that changes a number is part of the data set's digest, its assignment, the
+/// preparation, or a head's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
@@ -99,7 +100,6 @@ pub struct Probe {
     pub strict: bool,
     pub heads: Vec<HeadName>,
     pub seeds: Vec<u64>,
-    pub fit_epochs: u32,
     pub fit_steps: u32,
     pub batch_size: u32,
     pub learning_rate: f64,
@@ -137,25 +137,6 @@ impl Probe {
             threshold: self.threshold,
         };
         self.heads.iter().map(of).collect()
-    }
-
-    /// What decides a result besides weights and data.
-    pub fn protocol(&self) -> Protocol {
-        Protocol {
-            revision: 1,
-            heads: vec!["conv".to_owned()],
-            split: self.split.as_str().to_owned(),
-            folds: self.folds,
-            split_seed: self.split_seed,
-            seeds: self.seeds.iter().copied().map(Seed).collect(),
-            fit_epochs: self.fit_epochs,
-            batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
-            threshold: self.threshold,
-            clouds: self.clouds.as_str().to_owned(),
-            latlon: self.latlon.as_str().to_owned(),
-            interval: self.interval.as_str().to_owned(),
-        }
     }
 }
 

@@ -15,7 +15,8 @@ const INTERVALS = {
 };
 const LOOKS = { done: "good", failed: "bad", rejected: "bad", vanished: "bad", probing: "busy", queued: "wait", settling: "wait", held: "wait" };
 const at = (id) => document.getElementById(id);
-const chosen = { run: null, metric: "iou" };
+// `line`: of `head`; null: its newest. `epoch`: whose probe is told whole; null: the last with a score.
+const chosen = { run: null, metric: "iou", head: null, line: null, epoch: null };
 const shown = {};
 
 class NeedsToken extends Error {}
@@ -26,6 +27,16 @@ async function ask(path) {
   const body = await answer.json();
   if (!answer.ok && path !== "/readyz") throw new Error(body.detail);
   return body;
+}
+
+// What changes only with what it is asked for is asked for once.
+const kept = new Map();
+async function askOnce(key, path) {
+  if (!kept.has(key)) {
+    if (kept.size > 60) kept.clear();
+    kept.set(key, await ask(path));
+  }
+  return kept.get(key);
 }
 
 async function series(query) {
@@ -135,7 +146,35 @@ function segments(items) {
   return all.map((segment) => segment.items);
 }
 
-function drawChart(items) {
+// The words in which a line differs from the one before: "fit_steps 600 → 300".
+function changes(line) {
+  const text = (value) => (value === null ? "as implied" : Array.isArray(value) ? value.join(", ") || "none" : String(value));
+  return line.changed.map((c) => `${c.word} ${text(c.from)} → ${text(c.to)}`).join(", ");
+}
+
+function drawUnder({ lines, head, line }) {
+  const names = [...new Set([head, ...lines.map((l) => l.head)])];
+  at("under").hidden = lines.length === 0;
+  at("heads").replaceChildren(...names.map((name) => {
+    const button = make("button", name);
+    button.type = "button";
+    button.setAttribute("aria-pressed", String(name === head));
+    button.addEventListener("click", () => { [chosen.head, chosen.line] = [name, null]; refresh(); });
+    return button;
+  }));
+  const own = lines.filter((l) => l.head === head);
+  at("line-label").hidden = own.length < 2;
+  at("line").replaceChildren(...own.toReversed().map((l) => {
+    const option = make("option", `${l.line}: epochs ${l.first_epoch} to ${l.last_epoch}${l.newest ? ", newest" : ""}`);
+    option.value = l.line;
+    option.selected = l.line === line;
+    return option;
+  }));
+  at("breaks").replaceChildren(...own.filter((l) => l.changed).map((l) =>
+    make("li", `Line ${l.line} begins at epoch ${l.first_epoch}: ${changes(l)}. Values of two lines may not be compared.`)));
+}
+
+function drawChart(items, others, own) {
   const colours = getComputedStyle(document.documentElement);
   const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
   const line = { x: [], y: [], above: [], below: [], hover: [] };
@@ -153,6 +192,20 @@ function drawChart(items) {
     band.x.push(...framed.map((i) => i.epoch), ...framed.map((i) => i.epoch).reverse(), null);
     band.y.push(...framed.map((i) => i.high), ...framed.map((i) => i.low).reverse(), null);
   }
+  // Lines of the same head under another key: told apart, never joined.
+  const old = { x: [], y: [], hover: [] };
+  for (const { items: points, told } of others) {
+    for (const part of segments(points)) {
+      for (const i of part) {
+        old.x.push(i.epoch);
+        old.y.push(i.value);
+        old.hover.push(`epoch ${i.epoch}, line ${told.line}<br><b>${digits(i.value)}</b> (${digits(i.low)} to ${digits(i.high)})`);
+      }
+      for (const list of [old.x, old.y, old.hover]) list.push(null);
+    }
+  }
+  const noted = items.filter((i) => i.value !== null && i.notes && (i.notes.length > 0 || i.null_fits > 0));
+  const remark = (i) => [...i.notes, ...(i.null_fits > 0 ? [`${i.null_fits} fits without a score`] : [])].join(", ");
   const rail = items.filter((i) => i.state !== "done" || i.value === null);
   const mark = (i) => i.reason === "other-line" ? "diamond-open"
     : { failed: "x", cancelled: "x", done: "x", probing: "circle", queued: "circle-open" }[i.state] || "line-ns-open";
@@ -164,10 +217,16 @@ function drawChart(items) {
     { x: line.x, y: line.y, mode: "lines+markers", line: { color: colour("accent"), width: 2 }, marker: { size: 7 }, name: "mean over seeds",
       error_y: { type: "data", symmetric: false, array: line.above, arrayminus: line.below, thickness: 1, width: 3, color: colour("accent") },
       text: line.hover, hovertemplate: "%{text}<extra></extra>" },
+    { x: old.x, y: old.y, mode: "lines+markers", line: { color: colour("quiet"), width: 1.5, dash: "dot" }, marker: { size: 6 }, name: "other lines",
+      visible: old.x.length > 0, text: old.hover, hovertemplate: "%{text}<extra></extra>" },
+    { x: noted.map((i) => i.epoch), y: noted.map((i) => i.value), mode: "markers", name: "read with care", visible: noted.length > 0,
+      marker: { symbol: "circle-open", size: 15, color: colour("wait"), line: { width: 2, color: colour("wait") } },
+      text: noted.map((i) => `epoch ${i.epoch}: ${remark(i)}`), hovertemplate: "%{text}<extra></extra>" },
     { x: rail.map((i) => i.epoch), y: rail.map(() => 0.025), yaxis: "y2", mode: "markers", name: "without a score",
       marker: { symbol: rail.map(mark), color: rail.map(tint), size: 9, line: { width: 1.5, color: rail.map(tint) } },
       text: rail.map((i) => `epoch ${i.epoch}: ${i.state}${i.reason ? ` – ${i.reason}` : ""}`), hovertemplate: "%{text}<extra></extra>" },
   ];
+  const breaks = others.map(({ told }) => told).concat(own ? [own] : []).filter((l) => l.changed);
   const axis = { gridcolor: colour("grid"), zeroline: false, linecolor: colour("line"), fixedrange: false };
   const full = !loss && !at("zoom").checked;
   const layout = {
@@ -179,12 +238,77 @@ function drawChart(items) {
     xaxis: { ...axis, title: { text: "epoch of the trainer" }, tickformat: "d" },
     yaxis: { ...axis, title: { text: METRICS[chosen.metric][1] }, ...(full ? { range: [0, 1] } : { autorange: true }) },
     yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
+    shapes: breaks.map((l) => ({ type: "line", x0: l.first_epoch - 0.5, x1: l.first_epoch - 0.5, yref: "paper", y0: 0, y1: 1,
+      line: { color: colour("wait"), width: 1, dash: "dash" } })),
+    annotations: breaks.map((l) => ({ x: l.first_epoch - 0.5, yref: "paper", y: 0.98, xanchor: "left", yanchor: "top", showarrow: false,
+      text: `${l.changed.map((c) => c.word).join(", ")} changed`, font: { size: 11, color: colour("wait") } })),
   };
   Plotly.react(at("chart"), traces, layout, {
     responsive: true, displaylogo: false, displayModeBar: innerWidth < 640 ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+  at("chart").removeAllListeners("plotly_click");
+  at("chart").on("plotly_click", ({ points }) => { chosen.epoch = points[0].x; refresh(); });
 }
 
-function drawSeries({ items }) {
+const millions = (n) => (n >= 1e6 ? `${Math.round(n / 1e6)} M` : n.toLocaleString("en"));
+
+// What was loaded: "encoder: 265 of 265 tensors, 311 M parameters, 0 unused, 540 foreign not read".
+function loaded({ family, generation, told_by, parameters, tensors: t }) {
+  return `encoder: ${t.loaded} of ${t.needed} tensors, ${millions(parameters)} parameters, ${t.unused} unused, ${t.foreign} foreign not read` +
+    ` – ${family}, generation ${generation} (${told_by})`;
+}
+
+function drawProbe({ probe, curves }) {
+  at("probe").hidden = !probe || !probe.encoder;
+  if (at("probe").hidden) return;
+  const p = probe.preparation;
+  at("probe-title").textContent = `Probe of epoch ${probe.epoch}, step ${probe.global_step}`;
+  at("encoder").textContent = loaded(probe.encoder);
+  const list = (values, none) => (values.length ? values.join(", ") : none);
+  at("prepared").textContent = `Prepared: inputs ${list(p.inputs, "its fixed bands")}; clouds ${p.clouds}; place and date ${p.latlon}; ` +
+    `filled ${list(p.filled, "none")}; statistics ${p.statistics.slice(0, 12)}. On ${probe.device}, ` +
+    `${Object.entries(probe.seconds).map(([stage, s]) => `${stage} ${s.toFixed(1)} s`).join(", ")}.`;
+  const row = (cells, tag) => {
+    const tr = make("tr");
+    tr.append(...cells.map((text, i) => make(tag, text, i > 0 && i <= 6 ? "number" : "")));
+    return tr;
+  };
+  at("scores-head").replaceChildren(row(["Head", ...Object.values(METRICS).map(([label]) => label), "Fits", "Notes"], "th"));
+  at("scores").replaceChildren(...Object.entries(probe.heads).map(([name, head]) => {
+    const score = (metric) => {
+      const s = head.summary[metric];
+      return s.low === null ? digits(s.mean) : `${digits(s.mean)} (${digits(s.low)} to ${digits(s.high)})`;
+    };
+    const notes = Object.entries(head.notes).map(([note, n]) => `${note}: ${n} of ${head.n_fits}`);
+    return row([name, ...Object.keys(METRICS).map(score), `${head.n_fits - head.null_fits} of ${head.n_fits}`, notes.join("; ")], "td");
+  }));
+  at("nulls").replaceChildren(...probe.fits.filter((f) => f.reason).map((f) =>
+    make("p", `${f.head}, seed ${f.seed}, fold ${f.fold} has no score (${f.reason}): ${f.message}`)));
+  drawCurves(curves);
+}
+
+function drawCurves({ head, curves }) {
+  const drawn = curves.filter((c) => c.curve.length > 0);
+  at("curves").hidden = drawn.length === 0;
+  if (drawn.length === 0) return;
+  const colours = getComputedStyle(document.documentElement);
+  const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
+  const trace = (fit, side, n) => {
+    const points = fit.curve.filter((c) => c.side === side);
+    const dash = side === "train" ? "dot" : "solid";
+    return { x: points.map((c) => c.fit_step), y: points.map((c) => c.metrics[chosen.metric]), mode: "lines", name: side, legendgroup: side,
+      showlegend: n === 0, line: { color: colour(side === "train" ? "quiet" : "accent"), width: 1.2, dash },
+      hovertemplate: `step %{x}, seed ${fit.seed}, fold ${fit.fold}, ${side}<br><b>%{y:.3f}</b><extra></extra>` };
+  };
+  const axis = { gridcolor: colour("grid"), zeroline: false, linecolor: colour("line") };
+  Plotly.react(at("curves"), drawn.flatMap((fit, n) => [trace(fit, "train", n), trace(fit, "val", n)]), {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 58, r: 16, t: 24, b: 42 }, hovermode: "closest",
+    font: { color: colour("text"), family: getComputedStyle(document.body).fontFamily, size: 12.5 },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+    xaxis: { ...axis, title: { text: `fit step of ${head}` } }, yaxis: { ...axis, title: { text: METRICS[chosen.metric][0] } },
+  }, { responsive: true, displaylogo: false, displayModeBar: false });
+}
+
+function drawSeries({ items, others, own }) {
   const empty = items.length === 0;
   at("empty").hidden = !empty;
   at("chart").hidden = empty;
@@ -192,20 +316,20 @@ function drawSeries({ items }) {
   const last = items.filter((i) => i.state === "done" && i.value !== null).at(-1);
   const other = items.filter((i) => i.reason === "other-line").length;
   at("meaning").textContent = last
-    ? `Each point: mean over ${last.n_seeds} seeds of a small decoder fitted on the frozen encoder, scored on ${last.n_chips} chips of ${last.n_events} events. ` +
+    ? `Each point: mean over ${last.n_seeds} seeds of the head \`${last.head}\` fitted on the frozen encoder, scored on ${last.n_chips} chips of ${last.n_events} events. ` +
       `Band and bars: ${INTERVALS[last.interval] || last.interval}. They hold the spread of the fit alone, not that of the choice of events. ` +
       "No control is computed yet, so a rising curve alone does not show that the encoder beats a random one." +
-      (other ? ` Diamonds at the foot: ${other} ${other === 1 ? "epoch was" : "epochs were"} scored under other settings or data, and may not be compared with this line; posted again with "force", they are scored under these.` : "")
+      (other ? ` Diamonds at the foot: ${other} ${other === 1 ? "epoch has" : "epochs have"} no score on this line but on another, or of another head; posted again with "force", they are scored here.` : "")
     : empty ? "" : "Nothing is scored yet. Marks at the foot are epochs without a score; point at one for its reason.";
   if (empty) {
     at("how").textContent = `curl -X POST ${location.origin}/checkpoints \\\n  -H 'content-type: application/json' \\\n  -d '{"path": "epoch-0.ckpt"}'`;
   } else {
-    drawChart(items);
+    drawChart(items, others, own);
   }
 }
 
 function drawCheckpoints({ items, next }) {
-  document.querySelector("table").hidden = items.length === 0;
+  at("checkpoints-table").hidden = items.length === 0;
   at("more").textContent = items.length === 0 ? "None seen yet." : next === null ? "" : `The newest ${items.length}; all are at /checkpoints.`;
   at("checkpoints").replaceChildren(...items.map((c) => {
     const row = make("tr");
@@ -242,16 +366,34 @@ async function refresh() {
   const mine = ++turn;
   [busy, news, refreshed] = [true, false, Date.now()];
   try {
-    const query = chosen.run === null ? "" : `&run=${encodeURIComponent(chosen.run)}`;
-    const [ready, runs, curve] = await Promise.all([ask("/readyz"), ask("/runs?limit=1000"), series(query)]);
-    const listed = await ask(`/checkpoints?limit=100${curve.run === null ? "" : `&run=${encodeURIComponent(curve.run)}`}`);
+    const of = (name, value) => (value === null ? "" : `&${name}=${encodeURIComponent(value)}`);
+    const under = chosen.line === null ? of("head", chosen.head) : of("line", chosen.line);
+    const [ready, runs, curve] = await Promise.all([ask("/readyz"), ask("/runs?limit=1000"), series(of("run", chosen.run) + under)]);
+    const run = of("run", curve.run);
+    const [listed, { items: lines }] = await Promise.all([ask(`/checkpoints?limit=100${run}`), ask(`/lines?${run.slice(1)}`)]);
+    const own = lines.find((l) => l.line === curve.line);
+    const others = await Promise.all(lines.filter((l) => l.head === curve.head && l !== own).slice(-6).map(async (told) => {
+      const key = [curve.run, chosen.metric, told.line, told.points, told.last_epoch].join();
+      const path = `/probes?limit=1000&metric=${chosen.metric}${run}&line=${told.line}&from=${told.first_epoch}&to=${told.last_epoch}`;
+      return { told, items: (await askOnce(key, path)).items };
+    }));
+    const scored = curve.items.filter((i) => i.line !== null);
+    const item = scored.find((i) => i.epoch === chosen.epoch) || scored.at(-1);
+    const whole = { probe: null, curves: null };
+    if (item) {
+      const [key, query] = [[curve.run, item.epoch, item.global_step, item.line, item.finished_at, lines.length].join(), `${run}&line=${item.line}`.slice(1)];
+      [whole.probe, whole.curves] = await Promise.all([
+        askOnce(`probe ${key}`, `/probes/${item.epoch}?${query}`), askOnce(`curves ${key}`, `/probes/${item.epoch}/curves?${query}`)]);
+    }
     if (mine !== turn) return;
     at("login").hidden = true;
     at("view").hidden = false;
     once("ready", ready, drawReady);
     once("runs", { runs: runs.items, run: curve.run }, drawRuns);
     once("facts", { items: curve.items, ready, metric: chosen.metric }, drawFacts);
-    once("series", { items: curve.items, metric: chosen.metric, run: curve.run, zoom: at("zoom").checked }, drawSeries);
+    once("under", { lines, head: curve.head, line: curve.line }, drawUnder);
+    once("series", { items: curve.items, others, own, metric: chosen.metric, run: curve.run, zoom: at("zoom").checked }, drawSeries);
+    once("probe", { ...whole, metric: chosen.metric }, drawProbe);
     once("checkpoints", listed, drawCheckpoints);
     listen();
   } catch (error) {
@@ -270,7 +412,8 @@ async function refresh() {
   }
 }
 
-at("run").addEventListener("change", (event) => { chosen.run = event.target.value; refresh(); });
+at("run").addEventListener("change", (event) => { Object.assign(chosen, { run: event.target.value, line: null, epoch: null }); refresh(); });
+at("line").addEventListener("change", (event) => { chosen.line = event.target.value; refresh(); });
 at("zoom").addEventListener("change", refresh);
 at("login").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -279,7 +422,7 @@ at("login").addEventListener("submit", async (event) => {
   at("login-error").textContent = answer.ok ? "" : (await answer.json()).detail;
   if (answer.ok) refresh();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { delete shown.series; refresh(); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { delete shown.series; delete shown.probe; refresh(); });
 
 // Changes and progress ask for a look, at most once a second. Without the stream, a look every two seconds; with it, now
 // and then, for what no event tells.

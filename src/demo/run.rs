@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DemoError, sample,
-    table::{HEADING, Row, rows},
+    table::{HEADING, Row, Series, rows},
 };
 use crate::{config::Config, daemon::Daemon};
 
@@ -69,7 +69,7 @@ fn configuration(options: &Options, folder: &Path) -> Result<Config, DemoError> 
         ("intake.poll", json!("1s")),
         ("queue.every_n_epochs", json!(options.every)),
         ("probe.data", json!(folder.join("data"))),
-        ("probe.fit_epochs", json!(20)),
+        ("probe.fit_steps", json!(60)),
         ("store.dir", json!(folder.join("clay-probe-data"))),
         ("api.listen", json!(format!("127.0.0.1:{}", options.port))),
     ];
@@ -199,8 +199,10 @@ impl Seen {
 fn look(url: &str, shown: &[u64]) -> Option<Seen> {
     let get =
         |path: &str| -> Option<Value> { ureq::get(format!("{url}{path}")).call().ok()?.body_mut().read_json().ok() };
-    let series = |metric: &str| get(&format!("/probes?run={RUN}&metric={metric}&limit=1000"));
-    let mut rows = rows(&series("iou")?, &series("dice")?, &series("precision")?, &series("recall")?);
+    let series = |query: &str| get(&format!("/probes?run={RUN}&{query}&limit=1000"));
+    let of_metrics =
+        [series("metric=iou")?, series("metric=dice")?, series("metric=precision")?, series("metric=recall")?];
+    let mut rows = rows(&Series { of_metrics, linear: series("metric=iou&head=linear")? });
     rows.retain(|row| matches!(row.state.as_str(), "done" | "failed") && !shown.contains(&row.epoch));
     for row in &mut rows {
         let probe = get(&format!("/probes/{}?run={RUN}", row.epoch))?;

@@ -7,19 +7,22 @@ use serde_json::Value;
 pub struct Row {
     pub epoch: u64,
     pub state: String,
+    /// Of the first head, as all that follows.
     pub iou: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
     pub dice: Option<f64>,
     pub precision: Option<f64>,
     pub recall: Option<f64>,
+    /// IoU of the linear head.
+    pub linear: Option<f64>,
     pub train_loss: Option<f64>,
     pub seconds: Option<f64>,
     pub reason: Option<String>,
 }
 
 /// The names of the columns.
-pub const HEADING: &str = " epoch    IoU  [low, high]      Dice  precision  recall  train loss  seconds";
+pub const HEADING: &str = " epoch    IoU  [low, high]      Dice  precision  recall  linear IoU  train loss  seconds";
 
 impl Row {
     /// The line under [`HEADING`].
@@ -37,18 +40,28 @@ impl Row {
         let seconds = self.seconds.map_or("-".to_owned(), |s| format!("{s:.1}"));
         let train_loss = self.train_loss.map_or("-".to_owned(), |v| format!("{v:.4}"));
         format!(
-            "{:>6}  {:>5}  {band:<14}  {:>5}  {:>9}  {:>6}  {train_loss:>10}  {seconds:>7}",
+            "{:>6}  {:>5}  {band:<14}  {:>5}  {:>9}  {:>6}  {:>10}  {train_loss:>10}  {seconds:>7}",
             self.epoch,
             number(self.iou),
             number(self.dice),
             number(self.precision),
             number(self.recall),
+            number(self.linear),
         )
     }
 }
 
-/// The rows of the series `GET /probes?metric=…` of four metrics, joined by epoch.
-pub fn rows(iou: &Value, dice: &Value, precision: &Value, recall: &Value) -> Vec<Row> {
+/// The series `GET /probes?…` that a table is made of.
+pub struct Series {
+    /// IoU, Dice, precision and recall of the first head.
+    pub of_metrics: [Value; 4],
+    /// IoU of the linear head.
+    pub linear: Value,
+}
+
+/// The rows of the series, joined by step.
+pub fn rows(series: &Series) -> Vec<Row> {
+    let [iou, dice, precision, recall] = &series.of_metrics;
     let items = |list: &Value| list["items"].as_array().cloned().unwrap_or_default();
     let value_at = |list: &Value, step: &Value| {
         items(list).iter().find(|item| item["global_step"] == *step).and_then(|item| item["value"].as_f64())
@@ -64,6 +77,7 @@ pub fn rows(iou: &Value, dice: &Value, precision: &Value, recall: &Value) -> Vec
             dice: value_at(dice, step),
             precision: value_at(precision, step),
             recall: value_at(recall, step),
+            linear: value_at(&series.linear, step),
             train_loss: number_of(&item["context"]["train_loss"]),
             seconds: None,
             reason: item["reason"].as_str().map(str::to_owned),
@@ -94,11 +108,12 @@ mod tests {
                  "context": {"train_loss": 0.98}},
             ]})
         };
-        let rows = rows(&series(0.4), &series(0.571), &series(0.75), &series(0.461));
+        let of_metrics = [0.4, 0.571, 0.75, 0.461].map(series);
+        let rows = rows(&Series { of_metrics, linear: series(0.3) });
         let lines: Vec<String> = rows.iter().map(Row::line).collect();
         insta::assert_snapshot!(format!("{HEADING}\n{}", lines.join("\n")), @r"
-         epoch    IoU  [low, high]      Dice  precision  recall  train loss  seconds
-             0  0.400  [0.250, 0.500]  0.571      0.750   0.461      0.9800        -
+         epoch    IoU  [low, high]      Dice  precision  recall  linear IoU  train loss  seconds
+             0  0.400  [0.250, 0.500]  0.571      0.750   0.461       0.300      0.9800        -
              5  failed: out-of-memory
         ");
     }

@@ -7,9 +7,9 @@ use super::{Band, Digest, LayoutName, Level, Reason};
 /// The data set that a probe used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetSummary {
-    /// Over paths, contents and splits of the usable chips.
+    /// Over paths and contents of the usable chips; not over how they are split.
     pub digest: Digest,
-    /// Over the side or fold of each usable chip.
+    /// Over the side or fold of each usable chip: an edited `fold` or `split` column is a new one, a moved folder not.
     pub assignment: Digest,
     pub layout: LayoutName,
     /// Processing levels of the optical bands.
@@ -26,17 +26,21 @@ pub struct DatasetSummary {
     pub water: u64,
     pub land: u64,
     pub ignored: u64,
-    /// Pixels that were not finite and were set to 0 after normalisation.
+    /// Values over bands that were missing or not finite; they are 0 after normalisation.
     pub nonfinite: u64,
     /// What could not be used, with the reason.
     pub refused: Vec<Refusal>,
-    /// Rows marked `test`, which are never read.
+    /// What is used and looks wrong: another unit, ground that both sides of the split share.
+    pub warnings: Vec<Refusal>,
+    /// What people should know of the folder: its split files, its pairs.
+    pub notes: Vec<String>,
+    /// Chips marked `test`, or held out by their layout, which are never read.
     pub held_out: u64,
     /// TIFF files decoded in this call; 0 when the cache held all.
     pub decoded: u64,
 }
 
-/// A chip that cannot be used.
+/// A chip that cannot be used, or that is used with a warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Relative to the data folder.
@@ -51,9 +55,11 @@ pub struct Refusal {
 pub struct ChipRecord {
     /// Relative to the data folder, with `/`.
     pub path: String,
-    /// The folder it lies in.
+    /// As its layout calls it: `Ghana_53713`, `<uuid>/<position>`, or the cube's path.
+    pub id: String,
+    /// The flood it shows: as `manifest.csv` or its layout tells, else the folder it lies in.
     pub event: String,
-    /// `train`, `val` or a fold's number; what the split made of it.
+    /// `train`, `val` or `fold <n>`; what the split made of it.
     pub split: String,
     /// Side in pixels.
     pub side: u32,
@@ -63,9 +69,13 @@ pub struct ChipRecord {
     /// Degrees, WGS84, of the centre.
     pub lat: f64,
     pub lon: f64,
+    /// Ground sampling distance in metres, as declared.
+    pub gsd: f64,
+    /// Processing level of its optical bands, where it is known.
+    pub level: Option<Level>,
     /// YYYY-MM-DD.
     pub date: String,
-    /// The file's stem, as Clay's loader calls it.
+    /// What its image is called where it is from: the file's stem, as Clay's loader calls it; elsewhere the id.
     pub source_url: String,
     /// What the encoder gets.
     pub latlon: [f32; 2],
@@ -74,6 +84,14 @@ pub struct ChipRecord {
     pub water: u64,
     pub land: u64,
     pub ignored: u64,
-    /// Pixels (of any band) that were not finite.
+    /// Values over bands that were missing or not finite.
     pub nonfinite: u64,
+}
+
+impl ChipRecord {
+    /// Where a picture of the chip at `path` lies below a folder of pictures: beside no other's, whatever its event is
+    /// called.
+    pub fn picture(path: &str, layer: &str) -> String {
+        format!("{}.{layer}.png", path.strip_suffix(".tif").unwrap_or(path))
+    }
 }

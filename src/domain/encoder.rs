@@ -35,6 +35,26 @@ words! {
     }
 }
 
+impl Family {
+    /// The name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::ClayV0 => "Clay v0",
+            Self::ClayV1 => "Clay v1",
+        }
+    }
+}
+
+impl Generation {
+    /// The family that it is a release of.
+    pub fn family(self) -> Family {
+        match self {
+            Self::V0 => Family::ClayV0,
+            Self::V1_0 | Self::V1_5 => Family::ClayV1,
+        }
+    }
+}
+
 impl Input {
     /// Its bands in the order of the pixel channels.
     pub fn bands(self) -> &'static [Band] {
@@ -84,6 +104,23 @@ pub struct EncoderFacts {
     pub metadata: Option<InputMetadata>,
 }
 
+impl EncoderFacts {
+    /// What was read of the file and what was not, in words: `265 of 265 tensors, 311 M parameters, 0 unused, 410
+    /// foreign (teacher, decoder, optimizer) not read`.
+    pub fn what_was_loaded(&self) -> String {
+        let TensorCounts { loaded, needed, unused, foreign } = self.tensors;
+        let parameters = match self.parameters {
+            n @ 10_000_000.. => format!("{:.0} M", n as f64 / 1e6),
+            n @ 1_000_000.. => format!("{:.1} M", n as f64 / 1e6),
+            n => format!("{:.0} k", n as f64 / 1e3),
+        };
+        format!(
+            "{loaded} of {needed} tensors, {parameters} parameters, {unused} unused, {foreign} foreign (teacher, \
+             decoder, optimizer) not read"
+        )
+    }
+}
+
 /// What was read of a file's tensors, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorCounts {
@@ -91,9 +128,10 @@ pub struct TensorCounts {
     pub loaded: u64,
     /// Tensors that the encoder has by its specification.
     pub needed: u64,
-    /// Below the encoder's prefix and of no use.
+    /// Below the encoder's prefix and of no use: buffers that are computed anyhow. Anything else there refuses the file.
     pub unused: u64,
-    /// Of other parts of the file (teacher, decoder, optimizer), which are never read.
+    /// Entries of the state dict outside the encoder (teacher, decoder, projection), which are never read; nor is the
+    /// optimizer's state, which is no part of the state dict and not counted.
     pub foreign: u64,
 }
 
@@ -129,5 +167,36 @@ impl InputStatistics {
     /// For radar: whether it is taken in linear power rather than in dB. dB means of radar are negative.
     pub fn is_linear_power(&self) -> bool {
         self.mean.first().is_some_and(|&vv| vv > 0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_loaded_is_told_in_one_line() {
+        let mut facts = EncoderFacts {
+            family: Family::ClayV1,
+            generation: Generation::V1_5,
+            told_by: "`hyper_parameters.dolls` is there".to_owned(),
+            dim: 1024,
+            depth: 24,
+            heads: 16,
+            dim_head: 64,
+            mlp_dim: 4096,
+            patch_size: 8,
+            parameters: 311_442_944,
+            prefix: "model.encoder.".to_owned(),
+            tensors: TensorCounts { loaded: 265, needed: 265, unused: 0, foreign: 410 },
+            metadata: None,
+        };
+        let large =
+            "265 of 265 tensors, 311 M parameters, 0 unused, 410 foreign (teacher, decoder, optimizer) not read";
+        assert_eq!(facts.what_was_loaded(), large);
+        for (parameters, shown) in [(5_520_128, "5.5 M parameters"), (954_112, "954 k parameters")] {
+            facts.parameters = parameters;
+            assert!(facts.what_was_loaded().contains(shown), "{}", facts.what_was_loaded());
+        }
     }
 }

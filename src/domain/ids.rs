@@ -32,6 +32,8 @@ ids! {
     JobId,
     /// A computation.
     ResultId,
+    /// A head of a computation.
+    HeadId,
     /// An entry of the journal.
     EventId,
 }

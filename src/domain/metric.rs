@@ -16,6 +16,16 @@ words! {
     }
 }
 
+impl Metric {
+    /// The least and the most it can be.
+    pub fn range(self) -> (f64, f64) {
+        match self {
+            Self::Loss => (0.0, f64::INFINITY),
+            Self::Iou | Self::Dice | Self::F1 | Self::Precision | Self::Recall => (0.0, 1.0),
+        }
+    }
+}
+
 /// Pixel counts of a prediction against a label; water is positive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {

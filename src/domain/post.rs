@@ -26,6 +26,11 @@ pub struct PostedCheckpoint {
     /// The trainer's own step; from the file where not given. At most 2^63 - 1.
     #[serde(default, deserialize_with = "step")]
     pub global_step: Option<u64>,
+    /// The training's own `metadata.yaml` (wavelengths, means, deviations), looked up as `path` is; a file of it that
+    /// differs begins a new line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub metadata: Option<PostedPath>,
     /// Probe it even where it is not due.
     #[serde(default)]
     pub force: bool,
@@ -42,6 +47,9 @@ pub struct Facts {
     pub attempt: Option<u32>,
     pub epoch: Option<Epoch>,
     pub global_step: Option<u64>,
+    /// The training's `metadata.yaml`, absolute, after symlinks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
 }
 
 impl Facts {
@@ -53,6 +61,7 @@ impl Facts {
             attempt: later.attempt.or(self.attempt),
             epoch: later.epoch.or(self.epoch),
             global_step: later.global_step.or(self.global_step),
+            metadata: later.metadata.clone().or(self.metadata),
         }
     }
 
@@ -66,6 +75,7 @@ impl Facts {
             .or_else(|| differ("attempt", &self.attempt, &other.attempt))
             .or_else(|| differ("epoch", &self.epoch, &other.epoch))
             .or_else(|| differ("global_step", &self.global_step, &other.global_step))
+            .or_else(|| differ("metadata", &self.metadata, &other.metadata))
     }
 }
 
@@ -102,9 +112,10 @@ impl From<PostedPath> for String {
 pub struct Context(Map<String, Value>);
 
 impl PostedCheckpoint {
-    /// What it says of the checkpoint.
-    pub fn facts(&self) -> Facts {
-        Facts { run: self.run.clone(), attempt: self.attempt, epoch: self.epoch, global_step: self.global_step }
+    /// What it says of the checkpoint; `metadata` is the file that its path was found to mean.
+    pub fn facts(&self, metadata: Option<String>) -> Facts {
+        let Self { run, attempt, epoch, global_step, .. } = self;
+        Facts { run: run.clone(), attempt: *attempt, epoch: *epoch, global_step: *global_step, metadata }
     }
 }
 

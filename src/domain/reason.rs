@@ -24,10 +24,8 @@ words! {
         NoEncoder = "no-encoder",
         /// It holds several encoders, and `probe.prefix` chooses none.
         SeveralEncoders = "several-encoders",
-        /// The statistics of its inputs cannot be read.
+        /// What describes it cannot be read: the statistics of its inputs, the metadata of a data set.
         Metadata = "metadata",
-        /// A Clay v1 encoder, which is not read yet.
-        ClayV1 = "clay-v1",
         DuplicateTensor = "duplicate-tensor",
         MissingTensor = "missing-tensor",
         UnexpectedTensor = "unexpected-tensor",

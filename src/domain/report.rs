@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Confusion, DatasetSummary, Digest, EncoderFacts, Epoch, Metric, Metrics, RunName, Seed, Summary, words};
+use super::{
+    Basis, Confusion, DatasetSummary, Digest, EncoderFacts, Epoch, FitNote, HeadName, HeadSettings, Interval, Metric,
+    Metrics, Preparation, Reason, RunName, Seed, Spread, Summary, words,
+};
 
 /// One probe, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,20 +23,23 @@ pub struct ProbeReport {
     pub weights_digest: Digest,
     pub encoder: EncoderFacts,
     pub dataset: DatasetSummary,
-    pub protocol: Protocol,
-    pub protocol_digest: Digest,
+    /// Which chip was on which side of which fold.
+    pub assignment: Digest,
+    /// What decided the features.
+    pub preparation: Preparation,
+    pub preparation_digest: Digest,
     /// The device really used: `cpu`, `cuda:0`, `metal`.
     pub device: String,
     /// Why that device.
     pub device_reason: String,
     /// One per head, seed and fold.
     pub fits: Vec<Fit>,
-    /// Per metric, over seeds; each seed's value comes from counts pooled over its folds.
-    pub summary: BTreeMap<Metric, Summary>,
-    /// Per validation chip, seed and fold.
+    /// What the fits of each head come to.
+    pub heads: BTreeMap<HeadName, HeadReport>,
+    /// The same heads on networks that learnt nothing, by the control's name; none are computed yet.
+    pub controls: BTreeMap<String, HeadReport>,
+    /// Per validation chip, head, seed and fold.
     pub chip_scores: Vec<ChipScore>,
-    /// Mean over seeds and folds of the per-batch mean IoU that Clay's own notebook reports; `None` where undefined.
-    pub mean_batch_iou: Option<f64>,
     pub seconds: Seconds,
     pub versions: Versions,
     /// Encoder passes made (chips encoded), 0 when embeddings were cached.
@@ -41,62 +47,114 @@ pub struct ProbeReport {
 }
 
 impl ProbeReport {
-    /// The schema that is written.
-    pub const SCHEMA: u32 = 1;
-}
+    /// The schema that is written. 2: several heads, each with its settings; curves over fit steps.
+    pub const SCHEMA: u32 = 2;
 
-/// All that decides a result besides weights and data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Protocol {
-    /// Raised when the same settings would give other numbers.
-    pub revision: u32,
-    pub heads: Vec<String>,
-    pub split: String,
-    pub folds: u32,
-    pub split_seed: u64,
-    pub seeds: Vec<Seed>,
-    pub fit_epochs: u32,
-    pub batch_size: u32,
-    pub learning_rate: f64,
-    pub threshold: f64,
-    pub clouds: String,
-    pub latlon: String,
-    /// `seed_minmax` or `t95`.
-    pub interval: String,
-}
-
-impl Protocol {
-    /// The digest of its canonical JSON.
-    pub fn digest(&self) -> Digest {
-        // A plain struct of numbers and strings always serialises.
-        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+    /// What its scores are of besides weights and heads.
+    pub fn basis(&self) -> Basis {
+        let (dataset, assignment, preparation) = (self.dataset.digest, self.assignment, self.preparation_digest);
+        Basis { dataset, assignment, preparation }
     }
+
+    /// What it says of one head alone.
+    #[must_use]
+    pub fn of_head(&self, head: HeadName) -> Self {
+        let mut report = self.clone();
+        report.fits.retain(|fit| fit.head == head);
+        report.heads.retain(|&name, _| name == head);
+        report.chip_scores.retain(|score| score.head == head);
+        report
+    }
+}
+
+/// A head over its seeds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadReport {
+    /// Of `settings`.
+    pub digest: Digest,
+    pub settings: HeadSettings,
+    /// Each seed's score, of counts pooled over its folds; null folds are left out.
+    pub seeds: Vec<SeedScore>,
+    /// Every metric over seeds.
+    pub summary: BTreeMap<Metric, Summary>,
+    /// Mean over seeds and folds of the per-batch mean IoU that Clay's own notebook reports; `None` where undefined.
+    pub mean_batch_iou: Option<f64>,
+}
+
+impl HeadReport {
+    /// Of the seeds' scores; `metrics` are those that the head's predictions allow.
+    pub fn new(
+        settings: &HeadSettings,
+        seeds: Vec<SeedScore>,
+        mean_batch_iou: Option<f64>,
+        metrics: &[Metric],
+        interval: Interval,
+    ) -> Self {
+        let summary = |&metric: &Metric| (metric, spread(&seeds, metric).summary(metric, interval));
+        Self {
+            digest: settings.digest(),
+            settings: settings.clone(),
+            summary: metrics.iter().map(summary).collect(),
+            seeds,
+            mean_batch_iou,
+        }
+    }
+
+    /// A metric over its seeds, whatever the interval.
+    pub fn spread(&self, metric: Metric) -> Spread {
+        spread(&self.seeds, metric)
+    }
+
+    /// The same under another interval: that is read off the seeds, and no part of what was computed.
+    pub fn set_interval(&mut self, interval: Interval) {
+        for (&metric, summary) in &mut self.summary {
+            *summary = spread(&self.seeds, metric).summary(metric, interval);
+        }
+    }
+}
+
+fn spread(seeds: &[SeedScore], metric: Metric) -> Spread {
+    Spread::of(seeds.iter().map(|seed| seed.metrics.get(metric)))
+}
+
+/// One seed of a head, pooled over its folds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeedScore {
+    pub seed: Seed,
+    /// All null where none of its folds could be fitted.
+    pub metrics: Metrics,
 }
 
 /// One head fitted with one seed on one fold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
-    /// `conv`: the documented decoder.
-    pub head: String,
+    pub head: HeadName,
     pub seed: Seed,
     pub fold: u32,
-    /// Of the last fit epoch, on the validation side.
+    /// After the last fit step, on the validation side; all null where it could not be fitted.
     pub metrics: Metrics,
+    /// All 0 where it could not be fitted.
     pub confusion: Confusion,
     /// Mean over validation batches of the per-batch IoU.
     pub mean_batch_iou: Option<f64>,
+    /// What a reader of its score should know.
+    pub notes: Vec<FitNote>,
+    /// Why it could not be fitted; null where it was.
+    pub reason: Option<Reason>,
+    /// The same in a sentence, with fold and class.
+    pub message: Option<String>,
     pub curve: Curve,
 }
 
-/// Metrics per fit epoch.
+/// Metrics per fit step.
 pub type Curve = Vec<CurvePoint>;
 
-/// One side of one fit epoch.
+/// One side at one fit step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// Counted from 1: after that many passes over the training chips.
-    pub fit_epoch: u32,
-    pub split: Side,
+    /// Counted from 1: after that many steps of the optimiser.
+    pub fit_step: u32,
+    pub side: Side,
     pub metrics: Metrics,
 }
 
@@ -113,7 +171,7 @@ words! {
 pub struct ChipScore {
     pub chip: String,
     pub event: String,
-    pub head: String,
+    pub head: HeadName,
     pub seed: Seed,
     pub fold: u32,
     pub confusion: Confusion,

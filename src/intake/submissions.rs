@@ -61,13 +61,15 @@ impl Submissions {
     /// Outside the roots; contradicts what the same content is proven to be.
     pub async fn post(&self, body: PostedCheckpoint) -> Result<Posted> {
         let (roots, posted) = (self.roots.clone(), body.path.as_str().to_owned());
+        let metadata = body.metadata.as_ref().map(|path| path.as_str().to_owned());
         // The file system may take its time.
         let look = tokio::task::spawn_blocking(move || {
             let path = roots.resolve(&posted)?;
-            Ok::<_, Error>((roots.run_of(&path), identity_of(&path).ok(), path))
+            let metadata = metadata.map(|posted| metadata_file(&roots, &posted)).transpose()?;
+            Ok::<_, Error>((roots.run_of(&path), identity_of(&path).ok(), path, metadata))
         });
-        let (own_run, identity, path) = look.await.map_err(|error| Error::Internal(error.to_string()))??;
-        let facts = body.facts();
+        let (own_run, identity, path, metadata) = look.await.map_err(|error| Error::Internal(error.to_string()))??;
+        let facts = body.facts(metadata);
         let run = facts.run.clone().unwrap_or(own_run);
         let post = Post { body: &body, facts, path: text_of(&path), run, identity };
         let mut tx = self.store.write().await?;
@@ -141,6 +143,11 @@ impl Submissions {
         row: &CheckpointRow,
         post: &Post<'_>,
     ) -> Result<()> {
+        let (given, before) = (&post.facts.metadata, &row.posted.metadata);
+        if given.is_some() && given != before && row.is_being_read() {
+            let message = format!("`{}`: `metadata` was posted after the file was read", row.path);
+            return Err(Error::conflict(message).with_hint("post it with the checkpoint, or set `probe.metadata`"));
+        }
         let known = match (row.state, row.point_id) {
             (State::Whole, Some(id)) => {
                 let point = self.store.point(db, id).await?;
@@ -149,6 +156,7 @@ impl Submissions {
                     attempt: Some(point.attempt),
                     epoch: Some(point.epoch),
                     global_step: u64::try_from(point.global_step).ok(),
+                    metadata: None,
                 }
             }
             (State::Rejected, _) => row.proven().map(told).unwrap_or_default(),
@@ -216,4 +224,14 @@ impl Submissions {
         self.queue.tell_change();
         Ok(())
     }
+}
+
+/// The file that a posted `metadata` means: it is there, as the trainer read it before it began.
+fn metadata_file(roots: &Roots, posted: &str) -> Result<String> {
+    let path = roots.resolve(posted)?;
+    if path.is_file() {
+        return Ok(text_of(&path));
+    }
+    let message = format!("`metadata`: `{}` is not a file", path.display());
+    Err(Error::invalid(message).with_hint("give the `metadata.yaml` of the training, below a root"))
 }

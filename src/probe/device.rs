@@ -3,10 +3,9 @@
 use candle_core::Device;
 
 use super::gpu;
-use crate::{
-    config::Size,
-    domain::{Fault, Reason},
-};
+use crate::domain::{Fault, Reason};
+
+pub use super::gpu::DeviceRequest;
 
 /// A device asked for that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -51,19 +50,6 @@ impl DeviceError {
             Self::Threads { .. } => Fault::Passing,
         }
     }
-}
-
-/// What a device is chosen by.
-#[derive(Clone, Debug)]
-pub struct DeviceRequest<'a> {
-    /// `auto`, `cpu`, `cuda:N` as CUDA counts them, `metal`.
-    pub device: &'a str,
-    /// Beside a trainer: `auto` takes a GPU only when no other process computes on it.
-    pub serve: bool,
-    /// `auto` under `serve` may share a GPU.
-    pub share_gpu: bool,
-    /// A GPU is taken only when this much of its memory is free.
-    pub gpu_memory: Size,
 }
 
 /// A device with its name in reports and the reason for it.
@@ -159,7 +145,7 @@ mod tests {
     use super::*;
 
     fn request(device: &str) -> DeviceRequest<'_> {
-        DeviceRequest { device, serve: false, share_gpu: false, gpu_memory: Size(1) }
+        DeviceRequest { device, serve: false, share_gpu: false, gpu_memory: crate::config::Size(1) }
     }
 
     #[test]

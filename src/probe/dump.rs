@@ -1,8 +1,9 @@
 //! What the fits were made of, so that anyone can repeat them elsewhere (`tests/repeat_fit.py` does in PyTorch).
 //!
-//! `chips.safetensors` holds per chip i (its place in the data set) `features.{i}` `[G*D, h, w]` and `labels.{i}`
-//! `[side, side]` (1 water, 0 land, 255 ignored). Per fit `fit-fold{f}-seed{s}.safetensors` holds `initial.{k}` and
-//! `final.{k}`, the decoder's parameters in PyTorch's layout, and `fit-fold{f}-seed{s}.json` the rest.
+//! `chips.safetensors` holds per chip i (its place in the data set) `features.{i}` `[C, h, w]` and `labels.{i}`
+//! `[side, side]` (1 water, 0 land, 255 ignored). Per fit `fit-{head}-fold{f}-seed{s}.safetensors` holds `initial.{k}` and
+//! `final.{k}`, the head's state in PyTorch's layout, and `features.mean` and `features.deviation` where it was given
+//! standardised features; `fit-{head}-fold{f}-seed{s}.json` holds the rest. A fold without a fit has no file.
 
 use std::{collections::HashMap, path::Path};
 
@@ -12,17 +13,19 @@ use serde::Serialize;
 use super::{
     ProbeError,
     chips::Dataset,
-    embed::write,
-    encoder::PATCH,
+    embed::{to_map, write},
     fits::Done,
-    head::{Example, Parameter, adamw},
+    head::{Example, Fitted, Parameter, adamw},
     score::SideScore,
 };
-use crate::domain::{ChipRecord, Confusion, Metrics, Seed};
+use crate::domain::{ChipRecord, Confusion, FitNote, HeadName, Metrics, Seed};
 
 /// The JSON beside a fit's tensors.
 #[derive(Serialize)]
 struct FitRecord<'a> {
+    head: HeadName,
+    /// Pixels per side of a patch.
+    patch: usize,
     seed: Seed,
     fold: u32,
     optimizer: &'static str,
@@ -35,62 +38,96 @@ struct FitRecord<'a> {
     /// Places in the data set.
     train: &'a [usize],
     val: &'a [usize],
-    /// Per fit epoch, per batch: places in the data set.
-    batches: Vec<Vec<Vec<usize>>>,
-    /// Per step, before its update; null where the batch had no labelled pixel and was skipped.
-    losses: &'a [Option<f64>],
-    /// Per fit epoch, after its last step.
-    curve: Vec<[Metrics; 2]>,
-    /// Of the validation side after the last fit epoch.
+    /// Per step: places in the data set.
+    batches: Vec<Vec<usize>>,
+    /// Per step, before its update.
+    losses: &'a [f64],
+    curve: Vec<Point>,
+    /// Of the validation side after the last step.
     confusion: Confusion,
+    notes: &'a [FitNote],
 }
 
-/// Writes everything into `dir`, which is made if it is not there.
-pub(super) fn write_dump(dir: &Path, dataset: &Dataset, examples: &[Example], fits: &[Done]) -> Result<(), ProbeError> {
+/// A place on the curve.
+#[derive(Serialize)]
+struct Point {
+    fit_step: u32,
+    train: Scored,
+    val: Scored,
+}
+
+/// One side there.
+#[derive(Serialize)]
+struct Scored {
+    confusion: Confusion,
+    metrics: Metrics,
+}
+
+impl From<&SideScore> for Scored {
+    fn from(score: &SideScore) -> Self {
+        Self { confusion: score.confusion, metrics: score.metrics() }
+    }
+}
+
+/// Writes everything into `dir`, which is made if it is not there; the fits have kept their weights.
+pub(super) fn write_dump(
+    dir: &Path,
+    dataset: &Dataset,
+    examples: &[Example],
+    fits: &[Done],
+    patch: usize,
+) -> Result<(), ProbeError> {
     std::fs::create_dir_all(dir).map_err(ProbeError::io(dir))?;
     let mut chips = HashMap::new();
-    for (i, (example, chip)) in examples.iter().zip(dataset.chips()).enumerate() {
-        let (channels, side) = (example.features.dim(1)?, chip.side as usize);
-        let grid = side / PATCH;
-        let map = example.features.t()?.contiguous()?.reshape((channels, grid, grid))?; // [G*D, h, w]
+    for (i, Example { features, labels, side }) in examples.iter().enumerate() {
+        let side = *side as usize;
+        let map = to_map(features, side / patch)?;
         chips.insert(format!("features.{i}"), map.to_device(&Device::Cpu)?);
-        chips.insert(format!("labels.{i}"), Tensor::from_slice(dataset.labels(i), (side, side), &Device::Cpu)?);
+        chips.insert(format!("labels.{i}"), Tensor::from_slice(labels, (side, side), &Device::Cpu)?);
     }
     write(&chips, &dir.join("chips.safetensors"))?;
     let records: Vec<&ChipRecord> = dataset.chips().iter().collect();
     write_json(&dir.join("chips.json"), &records)?;
-    fits.iter().try_for_each(|fit| write_fit(dir, fit))
+    fits.iter().filter_map(|done| Some((done, done.fitted()?))).try_for_each(|(d, f)| write_fit(dir, d, f, patch))
 }
 
-fn write_fit(dir: &Path, done: &Done) -> Result<(), ProbeError> {
-    let Done { fold, settings, fitted } = done;
-    let stem = format!("fit-fold{}-seed{}", fold.number, settings.seed.0);
+fn write_fit(dir: &Path, done: &Done, fitted: &Fitted, patch: usize) -> Result<(), ProbeError> {
+    let Done { fold, settings, seed, .. } = done;
+    let stem = format!("fit-{}-fold{}-seed{}", settings.head, fold.number, seed.0);
+    let trace = &fitted.trace;
     let mut tensors = HashMap::new();
-    for (prefix, parameters) in [("initial", &fitted.trace.initial), ("final", &fitted.head.parameters)] {
+    for (prefix, parameters) in [("initial", &trace.initial), ("final", &trace.fitted)] {
         for Parameter { name, shape, value } in parameters {
             let tensor = Tensor::from_slice(value, shape.as_slice(), &Device::Cpu)?;
             tensors.insert(format!("{prefix}.{name}"), tensor);
         }
     }
+    if let Some(scale) = &done.scale {
+        tensors.insert("features.mean".into(), scale.mean.to_device(&Device::Cpu)?);
+        tensors.insert("features.deviation".into(), scale.deviation.to_device(&Device::Cpu)?);
+    }
     write(&tensors, &dir.join(format!("{stem}.safetensors")))?;
     let of_dataset = |batch: &Vec<usize>| batch.iter().map(|&i| fold.train[i]).collect::<Vec<_>>();
-    let of_epoch = |epoch: &Vec<Vec<usize>>| epoch.iter().map(of_dataset).collect::<Vec<_>>();
+    let curve = fitted.curve.iter();
     let record = FitRecord {
-        seed: settings.seed,
+        head: settings.head,
+        patch,
+        seed: *seed,
         fold: fold.number,
         optimizer: "AdamW",
         learning_rate: settings.learning_rate,
         betas: [adamw::BETA1, adamw::BETA2],
         eps: adamw::EPS,
         weight_decay: adamw::WEIGHT_DECAY,
-        threshold: settings.threshold,
-        batch_size: settings.batch_size,
+        threshold: settings.threshold as f32,
+        batch_size: settings.batch_size as usize,
         train: &fold.train,
         val: &fold.val,
-        batches: fitted.trace.batches.iter().map(of_epoch).collect(),
-        losses: &fitted.trace.losses,
-        curve: fitted.curve.iter().map(|(train, val)| [train.metrics(), val.metrics()]).collect(),
+        batches: trace.batches.iter().map(of_dataset).collect(),
+        losses: &trace.losses,
+        curve: curve.map(|p| Point { fit_step: p.fit_step, train: (&p.train).into(), val: (&p.val).into() }).collect(),
         confusion: SideScore::sum(fitted.chips.iter().map(|(score, _)| score)).confusion,
+        notes: &fitted.notes,
     };
     write_json(&dir.join(format!("{stem}.json")), &record)
 }

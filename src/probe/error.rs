@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{checkpoint::CheckpointError, chips::ChipError, device::DeviceError, encoder::EncoderError};
+use super::{
+    checkpoint::CheckpointError,
+    chips::ChipError,
+    device::DeviceError,
+    encoder::{EncoderError, MetadataError},
+};
 use crate::domain::{Digest, Failure, Fault, Reason};
 
 /// Why a probe or an embedding ends without a result.
@@ -11,15 +16,18 @@ pub enum ProbeError {
     /// The checkpoint is refused.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The file of `probe.metadata` cannot be used.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// The data set is refused.
     #[error(transparent)]
     Chips(#[from] ChipError),
     /// The device asked for cannot be had.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The data set is another than the one the request was made for.
-    #[error("the data set changed: its digest is {found}, not {expected}")]
-    DatasetChanged { expected: Digest, found: Digest },
+    /// The data set, or its split, is another than the one the request was made for.
+    #[error("the data set changed: its {what} is {found}, not {expected}")]
+    DatasetChanged { what: &'static str, expected: Digest, found: Digest },
     /// What was given does not fit the encoder.
     #[error("{0}")]
     Input(String),
@@ -45,6 +53,7 @@ impl ProbeError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Checkpoint(e) => e.reason,
+            Self::Metadata(e) => e.reason(),
             Self::Chips(e) => e.reason,
             Self::Device(e) => e.reason(),
             Self::DatasetChanged { .. } => Reason::DatasetChanged,
@@ -60,6 +69,7 @@ impl ProbeError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Checkpoint(e) => e.hint.as_deref(),
+            Self::Metadata(e) => Some(e.hint()),
             Self::Chips(e) => e.hint.as_deref(),
             Self::Device(e) => e.hint(),
             _ => None,
@@ -72,7 +82,7 @@ impl ProbeError {
         match self {
             Self::Checkpoint(e) => e.fault,
             Self::Device(e) => e.fault(),
-            Self::Chips(_) | Self::DatasetChanged { .. } | Self::Io { .. } => Fault::Surroundings,
+            Self::Metadata(_) | Self::Chips(_) | Self::DatasetChanged { .. } | Self::Io { .. } => Fault::Surroundings,
             Self::Tensor(_) => Fault::Passing,
             Self::Input(_) | Self::NotFinite(_) => Fault::Final,
         }

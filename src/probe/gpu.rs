@@ -6,7 +6,18 @@
 
 use crate::config::Size;
 
-use super::device::DeviceRequest;
+/// What a device is chosen by.
+#[derive(Clone, Debug)]
+pub struct DeviceRequest<'a> {
+    /// `auto`, `cpu`, `cuda:N` as CUDA counts them, `metal`.
+    pub device: &'a str,
+    /// Beside a trainer: `auto` takes a GPU only when no other process computes on it.
+    pub serve: bool,
+    /// `auto` under `serve` may share a GPU.
+    pub share_gpu: bool,
+    /// A GPU is taken only when this much of its memory is free.
+    pub gpu_memory: Size,
+}
 
 /// One GPU as NVML shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

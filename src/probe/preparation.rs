@@ -3,7 +3,7 @@
 use super::{
     ProbeError,
     chips::ChipError,
-    encoder::{clay_v0, clay_v1},
+    encoder::{InputPlan, clay_v0, clay_v1},
 };
 use crate::{
     config,
@@ -16,6 +16,14 @@ pub struct Resolved {
     pub preparation: Preparation,
     /// Empty for a family whose statistics are its own.
     pub metadata: InputMetadata,
+}
+
+impl Resolved {
+    /// What an encoder is loaded for.
+    pub fn plan(&self, settings: &config::Probe) -> InputPlan {
+        let (inputs, metadata) = (self.preparation.inputs.clone(), self.metadata.clone());
+        InputPlan { inputs, metadata, clouds: settings.clouds, latlon: settings.latlon }
+    }
 }
 
 /// Resolves what decides the features of `dataset` under an encoder.

@@ -1,26 +1,27 @@
 //! One probe, from a checkpoint and a data set to its report.
 
-use std::{path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
     ProbeError,
-    checkpoint::{self, Checkpoint},
     chips::{ChipError, Dataset, Fold},
     device::{self, DeviceRequest},
-    dump, embed,
-    encoder::Encoder,
-    fits::{Done, fit_all},
-    head::{Example, Targets},
-    score::{SideScore, mean, summarise_seeds},
+    dump,
+    encoder::{self, metadata},
+    features::{FeatureCache, features},
+    fits::{Fits, fit_all},
+    head::Example,
+    preparation::{self, Resolved},
+    reporting, weights,
 };
 use crate::{
     config::{self, Size},
     domain::{
-        ChipScore, CurvePoint, Digest, Epoch, Fit, ProbeReport, Progress, Reason, RunName, Seconds, Seed, Side, Stage,
-        Versions,
+        Basis, DatasetSummary, Digest, EncoderFacts, Epoch, HeadSettings, ProbeReport, Progress, Reason, RunName,
+        Seconds, Stage, Versions, head_folder,
     },
 };
 
@@ -42,21 +43,25 @@ pub struct ProbeRequest {
     pub serve: bool,
     pub share_gpu: bool,
     pub gpu_memory: Size,
-    /// The folder where decoded chips are kept.
+    /// The folder where decoded chips and embeddings are kept.
     pub cache: PathBuf,
+    /// The most that embeddings may take there.
+    pub cache_bytes: Size,
     /// Write what the fits were made of into this folder.
     pub dump: Option<PathBuf>,
-    /// Write `<pictures>/<event>/<stem>.prediction.png`.
+    /// Write `<pictures>/<head>-<12 digits of its settings>/<event>/<stem>.prediction.png`.
     pub pictures: Option<PathBuf>,
-    /// Another data set than this is an error.
-    pub expected_dataset: Option<Digest>,
+    /// What is fitted; all of `settings.heads`, or those that are still missing.
+    pub heads: Vec<HeadSettings>,
+    /// Another data set, split or preparation than this is an error.
+    pub expected: Option<Basis>,
 }
 
-/// Probes: reads the weights, encodes each chip once, fits folds x seeds, scores; computes with `threads` threads, at
-/// least 1.
+/// Probes: reads the weights, encodes each chip once, fits heads x folds x seeds, scores; computes with `threads` threads,
+/// at least 1.
 ///
 /// Same inputs and seeds give the same report, bit for bit, on the same CPU, whatever the number of threads; only
-/// `seconds`, the data set's `decoded` and the versions' `threads` differ.
+/// `seconds`, the data set's `decoded`, `chips_encoded` and the versions' `threads` differ.
 pub fn probe(
     request: &ProbeRequest,
     threads: usize,
@@ -75,37 +80,51 @@ pub fn probe(
         gpu_memory: request.gpu_memory,
     })?;
     let pool = device::pool(threads)?;
-    let options = checkpoint::Options { opaque_globals: settings.opaque_globals.clone() };
-    let mut file = Checkpoint::open(&request.checkpoint, &options)?;
+    let mut file = weights::open(&request.checkpoint, &weights_options(settings))?;
     let weights_digest = file.weights_digest()?;
-    let shape = file.encoder().clone();
-    let encoder = Encoder::load(&shape, &mut file, &chosen.device)?;
+    let facts = file.encoder().clone();
     let name = request.checkpoint.file_name().unwrap_or_default().to_string_lossy();
     let own_epoch = || file.epoch().map(|(epoch, _)| epoch).or_else(|| Epoch::from_file_name(&name));
     let epoch = request.epoch.or_else(own_epoch);
     let global_step = request.global_step.or_else(|| file.global_step().map(|(step, _)| step));
-    drop(file);
     progress(Progress { stage: Stage::Load, done: 1, total: 2 });
     let dataset = open_dataset(request, progress)?;
+    let resolved = resolve(settings, &facts, dataset.summary())?;
+    let (plan, preparation) = (resolved.plan(settings), resolved.preparation);
+    check_expected(request, dataset.summary(), preparation.digest())?;
     seconds.load = lap();
 
-    let features = embed::features(&encoder, &dataset, &chosen.device, &pool, progress)?;
-    drop(encoder); // hundreds of megabytes that the fits do not need
-    let chips_encoded = features.len() as u64;
-    let examples = examples(&dataset, features);
+    let caches = &request.cache;
+    let mut cache = FeatureCache::new(caches, weights_digest, preparation.digest(), request.cache_bytes.0);
+    let load = || Ok(encoder::load(&facts, &plan, &mut file, &chosen.device)?);
+    // The encoder goes with this call: hundreds of megabytes that the fits do not need.
+    let features = features(&dataset, &mut cache, &chosen.device, &pool, load, progress)?;
+    let chips_encoded = features.encoded;
+    let examples = examples(&dataset, features.chips);
     seconds.embed = lap();
 
-    let fits = fit_all(&examples, dataset.folds(), settings, threads, progress)?;
+    let fits = Fits {
+        examples: &examples,
+        folds: dataset.folds(),
+        heads: &request.heads,
+        patch: facts.patch_size,
+        threads,
+        keep_weights: request.dump.is_some(),
+    };
+    let fits = fit_all(&fits, progress)?;
     seconds.fit = lap();
 
     progress(Progress { stage: Stage::Score, done: 0, total: 1 });
     if let Some(dir) = &request.dump {
-        dump::write_dump(dir, &dataset, &examples, &fits)?;
+        dump::write_dump(dir, &dataset, &examples, &fits, facts.patch_size)?;
     }
     if let Some(dir) = &request.pictures {
-        super::pictures::draw(dir, &dataset, &fits, settings.threshold as f32)?;
+        for head in &request.heads {
+            let dir = dir.join(head_folder(head.head, &head.digest()));
+            super::pictures::draw(&dir, &dataset, &fits, head.head, head.threshold as f32)?;
+        }
     }
-    let protocol = settings.protocol();
+    let of_head = |head: &HeadSettings| (head.head, reporting::head(&fits, head, settings.interval));
     let mut report = ProbeReport {
         schema: ProbeReport::SCHEMA,
         run: request.run.clone(),
@@ -113,16 +132,17 @@ pub fn probe(
         global_step,
         path: request.shown_path.as_ref().unwrap_or(&request.checkpoint).display().to_string(),
         weights_digest,
-        encoder: shape,
+        encoder: facts,
         dataset: dataset.summary().clone(),
-        protocol_digest: protocol.digest(),
-        protocol,
+        assignment: dataset.summary().assignment,
+        preparation_digest: preparation.digest(),
+        preparation,
         device: chosen.name,
         device_reason: chosen.reason,
-        fits: fits.iter().map(report_fit).collect(),
-        summary: summarise_seeds(&per_seed(&fits, &settings.seeds), settings.interval),
-        chip_scores: fits.iter().flat_map(|fit| chip_scores(fit, &dataset)).collect(),
-        mean_batch_iou: mean(fits.iter().filter_map(|fit| fit.fitted.mean_batch_iou)),
+        fits: fits.iter().map(reporting::fit).collect(),
+        heads: request.heads.iter().map(of_head).collect(),
+        controls: BTreeMap::new(),
+        chip_scores: fits.iter().flat_map(|fit| reporting::chip_scores(fit, &dataset)).collect(),
         seconds,
         versions: versions(threads),
         chips_encoded,
@@ -132,13 +152,44 @@ pub fn probe(
     Ok(report)
 }
 
-/// The data set, which must be the expected one and have folds with chips on both sides.
+/// How a checkpoint is opened under these settings.
+pub fn weights_options(settings: &config::Probe) -> weights::Options {
+    let (opaque_globals, prefix) = (settings.opaque_globals.clone(), settings.prefix.clone());
+    weights::Options { opaque_globals, prefix, metadata: None }
+}
+
+/// What an encoder is given of a data set under these settings; `probe.metadata` is read here.
+///
+/// # Errors
+/// `metadata`: the file cannot be read. `inputs`: the chips lack what the encoder takes.
+pub fn resolve(
+    settings: &config::Probe,
+    facts: &EncoderFacts,
+    dataset: &DatasetSummary,
+) -> Result<Resolved, ProbeError> {
+    let given = !settings.metadata.as_os_str().is_empty();
+    let given = given.then(|| metadata::read(&settings.metadata)).transpose()?;
+    preparation::resolve(settings, facts, given, dataset)
+}
+
+/// Data set, split and preparation must be those that the request was made for.
+fn check_expected(request: &ProbeRequest, found: &DatasetSummary, preparation: Digest) -> Result<(), ProbeError> {
+    let Some(expected) = request.expected else { return Ok(()) };
+    let of_data = [("digest", expected.dataset, found.digest), ("assignment", expected.assignment, found.assignment)];
+    if let Some((what, expected, found)) = of_data.into_iter().find(|(_, expected, found)| expected != found) {
+        return Err(ProbeError::DatasetChanged { what, expected, found });
+    }
+    if preparation != expected.preparation {
+        let text =
+            format!("the preparation is {preparation}, not {}: the pin tells another encoder", expected.preparation);
+        return Err(ProbeError::Input(text));
+    }
+    Ok(())
+}
+
+/// The data set, which must have folds with chips on both sides.
 fn open_dataset(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, ProbeError> {
     let dataset = Dataset::open(&request.settings, &request.cache, progress)?;
-    let found = dataset.summary().digest;
-    if let Some(expected) = request.expected_dataset.filter(|&expected| expected != found) {
-        return Err(ProbeError::DatasetChanged { expected, found });
-    }
     let empty = |fold: &&Fold| fold.train.is_empty() || fold.val.is_empty();
     if dataset.folds().is_empty() || dataset.folds().iter().find(empty).is_some() {
         let message = format!(
@@ -154,50 +205,9 @@ fn open_dataset(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> R
 
 /// Features and labels of each chip, in the data set's order.
 fn examples(dataset: &Dataset, features: Vec<Tensor>) -> Vec<Example> {
-    let example = |(i, features): (usize, Tensor)| {
-        let side = dataset.chips()[i].side;
-        Example { features, targets: Targets::new(dataset.labels(i), side as usize), side }
-    };
+    let example =
+        |(i, features): (usize, Tensor)| Example { features, labels: dataset.labels(i), side: dataset.chips()[i].side };
     features.into_iter().enumerate().map(example).collect()
-}
-
-/// Each seed's score, pooled over its folds.
-fn per_seed(fits: &[Done], seeds: &[u64]) -> Vec<SideScore> {
-    let of = |&seed: &u64| {
-        let own = fits.iter().filter(|fit| fit.settings.seed == Seed(seed));
-        SideScore::sum(own.flat_map(|fit| fit.fitted.chips.iter().map(|(score, _)| score)))
-    };
-    seeds.iter().map(of).collect()
-}
-
-fn report_fit(fit: &Done) -> Fit {
-    let score = SideScore::sum(fit.fitted.chips.iter().map(|(score, _)| score));
-    let points = fit.fitted.curve.iter().zip(1..).flat_map(|((train, val), fit_epoch)| {
-        let point = |split, side: &SideScore| CurvePoint { fit_epoch, split, metrics: side.metrics() };
-        [point(Side::Train, train), point(Side::Val, val)]
-    });
-    Fit {
-        head: "conv".to_owned(),
-        seed: fit.settings.seed,
-        fold: fit.fold.number,
-        metrics: score.metrics(),
-        confusion: score.confusion,
-        mean_batch_iou: fit.fitted.mean_batch_iou,
-        curve: points.collect(),
-    }
-}
-
-fn chip_scores(fit: &Done, dataset: &Dataset) -> Vec<ChipScore> {
-    let of = |(&i, (score, _)): (&usize, &(SideScore, Vec<f32>))| ChipScore {
-        chip: dataset.chips()[i].path.clone(),
-        event: dataset.chips()[i].event.clone(),
-        head: "conv".to_owned(),
-        seed: fit.settings.seed,
-        fold: fit.fold.number,
-        confusion: score.confusion,
-        metrics: score.metrics(),
-    };
-    fit.fold.val.iter().zip(&fit.fitted.chips).map(of).collect()
 }
 
 /// The version of the tensor library; a test holds it against `Cargo.lock`.

@@ -1,18 +1,20 @@
 //! The life of a job: claim, finish, retry, cancel, recover.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use sqlx::SqliteConnection;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Queue, locked, retry::wait_before_retry};
+use super::{Queue, Target, locked, retry::wait_before_retry};
 use crate::{
     domain::{
-        Change, CheckpointId, ChipRecord, DatasetSummary, Failure, Fault, JobId, JobKind, Pinned, PointId, ProbeReport,
-        Reason, Subject,
+        Change, CheckpointId, ChipRecord, DatasetSummary, Digest, Failure, Fault, JobId, JobKind, Pinned, PointId,
+        ProbeReport, Reason, Subject,
     },
     error::{Error, Result},
-    store::{JobRow, NewJob, ResultKey, Why, age_of, change, now, text_of},
+    store::{JobRow, NewJob, Why, age_of, change, now, text_of},
 };
 
 /// Daemons that may go down in a row while the same job runs.
@@ -22,6 +24,8 @@ const MAX_RESTARTS: u32 = 5;
 #[derive(Debug)]
 pub struct Claimed {
     pub job: JobRow,
+    /// What a probe is to compute, or why it cannot be; `None` of other kinds.
+    pub target: Option<Result<Target, Failure>>,
     /// Cancelled when the job is taken back.
     pub cancel: CancellationToken,
     queue: Queue,
@@ -51,46 +55,68 @@ pub enum Verdict {
 }
 
 impl Queue {
-    /// Takes the next job of a kind. Probes wait until the data set is scanned; one whose result is already stored is
-    /// done at once and not returned.
+    /// Takes the next job of a kind. Probes wait until the data set is scanned; one whose heads are all stored is done at
+    /// once and not returned.
     pub async fn claim(&self, kind: JobKind) -> Result<Option<Claimed>> {
         loop {
-            let line = self.line();
-            if (kind == JobKind::Probe && line.is_none()) || !self.store.has_queued(kind).await? {
+            let scanned = locked(&self.dataset).is_some();
+            if (kind == JobKind::Probe && !scanned) || !self.store.has_queued(kind).await? {
                 return Ok(None);
             }
             let mut tx = self.store.write().await?;
             let claim = async {
                 let Some(job) = self.store.next_job(&mut tx, kind, &now()).await? else { return Ok(None) };
                 change(&mut tx, Subject::Job(job.id), Change::Claimed, Why::default()).await?;
-                let known = match (job.point_id, line) {
-                    (Some(point), Some(line)) => {
-                        self.store.note_line(&mut tx, job.id, line).await?;
-                        let weights = self.store.point(&mut tx, point).await?.weights_digest;
-                        self.store.result_of(&mut tx, &ResultKey { weights, line }).await?
-                    }
-                    _ => None,
+                let target = match job.point_id {
+                    Some(point) => self.aim(&mut tx, job.id, point).await?,
+                    None => None,
                 };
-                if let Some(result) = known {
-                    self.store.link_result(&mut tx, job.id, result).await?;
-                    change(&mut tx, Subject::Job(job.id), Change::Finished, Why::default()).await?;
-                }
-                Ok(Some((job, known.is_some())))
+                Ok(Some((job, target)))
             };
             let claimed = claim.await;
             match tx.end(claimed).await? {
                 None => return Ok(None),
-                Some((job, true)) => {
+                Some((job, Some(Ok(target)))) if target.missing.is_empty() => {
                     info!(job = %job.id, "equal weights were probed before: same result");
                     self.tell_change();
                 }
-                Some((job, false)) => {
+                Some((job, target)) => {
                     let cancel = CancellationToken::new();
                     locked(&self.running).insert(job.id, cancel.clone());
-                    return Ok(Some(Claimed { job, cancel, queue: self.clone() }));
+                    return Ok(Some(Claimed { job, target, cancel, queue: self.clone() }));
                 }
             }
         }
+    }
+
+    /// What a probe is to compute; where nothing is missing, it is done.
+    async fn aim(
+        &self,
+        db: &mut SqliteConnection,
+        job: JobId,
+        point: PointId,
+    ) -> Result<Option<Result<Target, Failure>>> {
+        let key = match self.key_of(db, point).await? {
+            None => return Ok(None),
+            Some(Err(refusal)) => return Ok(Some(Err(refusal))),
+            Some(Ok(key)) => key,
+        };
+        self.store.note_basis(db, job, key.basis).await?;
+        let result = self.store.result_of(db, &key).await?;
+        let known = match result {
+            Some(result) => self.store.heads_of(db, result).await?,
+            None => Vec::new(),
+        };
+        let missing: Vec<_> = self.plan.heads.iter().filter(|head| !known.contains(&head.digest())).cloned().collect();
+        if let Some(result) = result.filter(|_| missing.is_empty()) {
+            self.store.link_result(db, job, result, &self.head_digests()).await?;
+            change(db, Subject::Job(job), Change::Finished, Why::default()).await?;
+        }
+        Ok(Some(Ok(Target { key, missing })))
+    }
+
+    fn head_digests(&self) -> Vec<Digest> {
+        self.plan.heads.iter().map(|head| head.digest()).collect()
     }
 
     /// A job gave its output: it is kept, and the job done. Probes are of a data set from the end of its scan on.
@@ -101,7 +127,7 @@ impl Queue {
                 Output::Pin(pinned) => self.store.note_output(&mut tx, job, pinned).await?,
                 Output::Probe(report) => {
                     let result = self.store.add_result(&mut tx, report, &now()).await?;
-                    self.store.link_result(&mut tx, job, result).await?;
+                    self.store.link_result(&mut tx, job, result, &self.head_digests()).await?;
                 }
                 Output::Scan { path, dataset, chips } => {
                     self.store.add_dataset(&mut tx, path, dataset, chips, &now()).await?;
@@ -112,7 +138,7 @@ impl Queue {
         let done = finish.await;
         tx.end(done).await?;
         if let Output::Scan { dataset, .. } = output {
-            *locked(&self.dataset) = Some(dataset.digest);
+            *locked(&self.dataset) = Some(Arc::new(dataset.clone()));
         }
         self.tell_change();
         Ok(())

@@ -3,6 +3,7 @@
 mod due;
 mod lifecycle;
 mod place;
+mod plan;
 mod retry;
 
 use std::{
@@ -16,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config,
-    domain::{Digest, JobId},
-    store::{LineKey, Store},
+    domain::{DatasetSummary, JobId},
+    store::Store,
 };
 
 pub use lifecycle::{Claimed, Output, Verdict};
 pub use place::Arrival;
+pub use plan::{Plan, Prepare, Target};
 pub use retry::backoff;
 
 /// The queue: the store, the rules, and what wakes those who wait for a change; cheap to clone.
@@ -31,9 +33,9 @@ pub struct Queue {
     rules: config::Queue,
     /// How long an unreadable checkpoint is tried again.
     give_up: Duration,
-    protocol: Digest,
+    plan: Plan,
     /// Known once the data set is scanned; a data set that changed is scanned again.
-    dataset: Arc<Mutex<Option<Digest>>>,
+    dataset: Arc<Mutex<Option<Arc<DatasetSummary>>>>,
     /// When the last listing began whose files are all noted; empty before the first.
     listed: Arc<Mutex<String>>,
     /// Stop signals of the jobs that run.
@@ -42,13 +44,13 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue of jobs under one protocol.
-    pub fn new(store: Store, rules: config::Queue, give_up: Duration, protocol: Digest) -> Self {
+    /// A queue of jobs under one plan.
+    pub fn new(store: Store, rules: config::Queue, give_up: Duration, plan: Plan) -> Self {
         Self {
             store,
             rules,
             give_up,
-            protocol,
+            plan,
             dataset: Arc::default(),
             listed: Arc::default(),
             running: Arc::default(),
@@ -65,11 +67,6 @@ impl Queue {
     /// Wakes all who wait for a change.
     pub fn tell_change(&self) {
         self.changed.notify_waiters();
-    }
-
-    /// What probes are computed under now; `None` until the data set is scanned.
-    pub fn line(&self) -> Option<LineKey> {
-        (*locked(&self.dataset)).map(|dataset| LineKey { protocol: self.protocol, dataset })
     }
 }
 

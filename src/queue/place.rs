@@ -132,18 +132,15 @@ impl Queue {
         Ok(point)
     }
 
-    /// Somebody asked for this point. What waits or runs stays, and so does what has a score under the present settings
-    /// and data (before these are scanned nobody knows: the job tells). Returns whether a job was queued.
+    /// Somebody asked for this point. What waits or runs stays, and so does what has a score of every head under the
+    /// present settings and data (before these are scanned nobody knows: the job tells). Returns whether a job was queued.
     pub async fn force(&self, db: &mut SqliteConnection, point: PointId) -> Result<bool> {
         let latest = self.store.latest_probe(db, point).await?;
-        let enough = latest.is_some_and(|job| match job.state {
-            State::Queued | State::Running => true,
-            State::Done => {
-                let line = job.key.as_deref().and_then(|key| key.parse().ok());
-                self.line().is_some_and(|present| line == Some(present))
-            }
+        let enough = match latest.map(|job| job.state) {
+            Some(State::Queued | State::Running) => true,
+            Some(State::Done) => self.is_scored(db, point).await?,
             _ => false,
-        });
+        };
         if !enough {
             self.store.note_due(db, point, DueReason::Forced).await?;
             self.store.add_job(db, NewJob::Probe(point), &now()).await?;

@@ -31,7 +31,7 @@ impl Store {
         for (number, chip) in (0i64..).zip(chips) {
             sqlx::query(
                 "insert into chips (dataset_digest, number, path, event, record) values (?1, ?2, ?3, ?4, ?5) \
-                 on conflict (dataset_digest, number) do update set record = excluded.record",
+                 on conflict (dataset_digest, number) do update set event = excluded.event, record = excluded.record",
             )
             .bind(summary.digest)
             .bind(number)

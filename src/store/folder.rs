@@ -9,9 +9,9 @@ use std::{
 
 use tracing::warn;
 
-use super::{LineKey, ResultKey};
+use super::ResultKey;
 use crate::{
-    domain::Digest,
+    domain::{Digest, HeadName, head_folder},
     error::{Error, Result},
 };
 
@@ -91,22 +91,27 @@ impl Folder {
         self.0.join("results")
     }
 
-    /// The report of a computation, between its worker and the database.
-    pub fn report(&self, key: &ResultKey) -> PathBuf {
-        self.results().join(format!("{}.json", key.digest()))
+    /// The report of a computation of these heads, between its worker and the database.
+    pub fn report(&self, key: &ResultKey, heads: &[Digest]) -> PathBuf {
+        self.results().join(format!("{}.json", key.digest_with(heads)))
     }
 
-    /// Pictures of predictions, a folder per computation.
+    /// Pictures of predictions, a folder per result.
     pub fn pictures(&self) -> PathBuf {
         self.0.join("pictures")
     }
 
-    /// The pictures of one computation: `<event>/<stem>.prediction.png`.
-    pub fn pictures_of(&self, weights: Digest, line: LineKey) -> PathBuf {
-        self.pictures().join(ResultKey { weights, line }.digest().to_string())
+    /// The pictures of one result, a folder per head.
+    pub fn pictures_of(&self, key: &ResultKey) -> PathBuf {
+        self.pictures().join(key.digest().to_string())
     }
 
-    /// Scanned data sets, and the pictures of their chips: `<digest>/<event>/<stem>.{rgb,sar,label}.png`.
+    /// The pictures of one head of a result: `<event>/<stem>.prediction.png`.
+    pub fn predictions(&self, key: &ResultKey, head: HeadName, digest: &Digest) -> PathBuf {
+        self.pictures_of(key).join(head_folder(head, digest))
+    }
+
+    /// Scanned data sets, `<digest>.json`, and the pictures of their chips in `<digest>`.
     pub fn datasets(&self) -> PathBuf {
         self.0.join("datasets")
     }

@@ -2,11 +2,11 @@
 
 use sqlx::{FromRow, SqliteConnection, types::Json};
 
-use super::{LineKey, Store, journal};
+use super::{Store, journal};
 use crate::{
     domain::{
-        Change, CheckpointId, Digest, Epoch, Identity, JobId, JobKind, PointId, Reason, ResultId, RunId, RunName,
-        State, Subject,
+        Basis, Change, CheckpointId, Digest, EncoderFacts, Epoch, Identity, JobId, JobKind, PointId, Reason, RunId,
+        RunName, State, Subject,
     },
     error::Result,
 };
@@ -44,6 +44,8 @@ pub struct ProbeSubject {
     pub run: RunName,
     /// The trainer's file.
     pub path: String,
+    /// The `metadata.yaml` that was posted with it.
+    pub metadata: Option<String>,
 }
 
 /// All kinds, quoted for SQL: the index of jobs begins with the kind.
@@ -130,18 +132,26 @@ impl Store {
     /// What a probe job is about.
     pub async fn probe_subject(&self, point: PointId) -> Result<ProbeSubject> {
         Ok(sqlx::query_as(
-            "select p.weights_digest as weights, p.epoch, p.global_step, r.name as run, \
-             (select c.path from checkpoints c where c.point_id = p.id order by c.id desc limit 1) as path \
-             from points p join runs r on r.id = p.run_id where p.id = ?1",
+            "select p.weights_digest as weights, p.epoch, p.global_step, r.name as run, c.path, \
+             c.posted ->> '$.metadata' as metadata from points p join runs r on r.id = p.run_id \
+             join checkpoints c on c.id = (select max(id) from checkpoints where point_id = p.id) where p.id = ?1",
         )
         .bind(point)
         .fetch_one(self.pool())
         .await?)
     }
 
-    /// What a probe job is computed under, from its claim on.
-    pub async fn note_line(&self, db: &mut SqliteConnection, id: JobId, line: LineKey) -> Result<()> {
-        sqlx::query("update jobs set key = ?2 where id = ?1").bind(id).bind(line.to_string()).execute(db).await?;
+    /// What the encoder of a point's weights is known to be, of its newest proven checkpoint.
+    pub async fn encoder_of(&self, db: &mut SqliteConnection, point: PointId) -> Result<EncoderFacts> {
+        let sql =
+            "select encoder from checkpoints where point_id = ?1 and encoder is not null order by id desc limit 1";
+        let Json(facts) = sqlx::query_scalar(sql).bind(point).fetch_one(db).await?;
+        Ok(facts)
+    }
+
+    /// What a probe job is of besides weights and heads, from its claim on.
+    pub async fn note_basis(&self, db: &mut SqliteConnection, id: JobId, basis: Basis) -> Result<()> {
+        sqlx::query("update jobs set key = ?2 where id = ?1").bind(id).bind(basis.to_string()).execute(db).await?;
         Ok(())
     }
 
@@ -153,20 +163,6 @@ impl Store {
         output: &(impl serde::Serialize + Sync),
     ) -> Result<()> {
         sqlx::query("update jobs set output = ?2 where id = ?1").bind(id).bind(Json(output)).execute(db).await?;
-        Ok(())
-    }
-
-    /// The result of a probe job; its run's line is now that of the result.
-    pub async fn link_result(&self, db: &mut SqliteConnection, id: JobId, result: ResultId) -> Result<()> {
-        sqlx::query("update jobs set result_id = ?2 where id = ?1").bind(id).bind(result).execute(&mut *db).await?;
-        sqlx::query(
-            "update runs set line = (select line from results where id = ?2) \
-             where id = (select p.run_id from points p join jobs j on j.point_id = p.id where j.id = ?1)",
-        )
-        .bind(id)
-        .bind(result)
-        .execute(db)
-        .await?;
         Ok(())
     }
 

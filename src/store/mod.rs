@@ -33,9 +33,13 @@ pub use jobs::{JobRow, NewJob, ProbeSubject};
 pub use journal::{Why, change};
 pub use points::{NewPoint, PointRow, Slot, Top};
 pub use read::*;
-pub use results::{LineKey, ResultKey};
+pub use results::ResultKey;
 pub use space::{Limits, Usage, remove_path};
 pub use write::Write;
+
+/// Packages whose databases are not read, by how the checksum of their first migration starts.
+const EARLIER: &[(&str, &str)] =
+    &[("21149496185d7f8b", "clay-probe 0.1.0 of 2026-11-24, which kept one score a checkpoint and knew no heads")];
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ impl Store {
     /// Opens or creates the database of a folder and brings its schema up to date. The folder's lock must be held.
     ///
     /// # Errors
-    /// A database that is no database, or of a version whose schema was never released.
+    /// A database that is no database, or of another package, which is named.
     pub async fn open(folder: &Folder) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(folder.database())
@@ -113,11 +117,12 @@ impl Store {
 
 async fn migrate(connection: &mut SqliteConnection, folder: &Folder) -> Result<()> {
     let path = folder.database();
-    match sqlx::migrate!().run(connection).await {
+    match sqlx::migrate!().run(&mut *connection).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMismatch(_)) => Err(Error::invalid(format!(
-            "`{}` was made by a development version of clay-probe, whose schema was never released",
-            path.display()
+            "`{}` was written by {}",
+            path.display(),
+            writer(connection).await
         ))
         .with_hint(
             "move it away, or give this daemon another `store.dir`; what the trainer still has is found and probed anew",
@@ -129,6 +134,14 @@ async fn migrate(connection: &mut SqliteConnection, folder: &Folder) -> Result<(
         .with_hint("use that version, or give this daemon another `store.dir`")),
         Err(error) => Err(Error::invalid(format!("`{}` cannot be brought up to date: {error}", path.display()))),
     }
+}
+
+/// The package that wrote a database whose first migration is another than ours.
+async fn writer(connection: &mut SqliteConnection) -> String {
+    let sql = "select lower(hex(checksum)) from _sqlx_migrations where version = 1";
+    let checksum: Option<String> = sqlx::query_scalar(sql).fetch_optional(connection).await.ok().flatten();
+    let known = checksum.and_then(|checksum| EARLIER.iter().find(|(start, _)| checksum.starts_with(start)));
+    known.map_or("a version of clay-probe whose schema was never released", |(_, package)| package).to_owned()
 }
 
 /// Now, as the database keeps times.

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sqlx::{SqliteConnection, types::Json};
+use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow, types::Json};
 use tracing::info;
 
-use super::{Folder, LineKey, Store};
+use super::{Folder, ResultKey, Store};
 use crate::{
-    domain::{Digest, Metric, RunId},
+    domain::{Basis, Digest, HeadName, Metric, RunId},
     error::{Error, Result},
 };
 
@@ -38,6 +38,11 @@ impl Usage {
     /// All of it.
     pub fn total(&self) -> u64 {
         self.database + self.pins + self.pictures + self.caches + self.other
+    }
+
+    /// What caches may take beside all the rest and another pin.
+    pub fn room_for_caches(&self, max_bytes: u64) -> u64 {
+        max_bytes.saturating_sub(self.total() - self.caches + self.largest_pin)
     }
 
     /// So many bytes too much for another pin to fit.
@@ -69,7 +74,9 @@ impl Store {
         if usage.over(limits.max_bytes) == 0 {
             return Ok(usage);
         }
-        let caches = files_below(&self.folder().caches());
+        let mut caches = files_below(&self.folder().caches());
+        // What begins with a dot is being written: it is renamed when it is whole.
+        caches.retain(|(path, _)| !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")));
         let pictures = self.spare_pictures().await?;
         for (kind, files) in [("cache", caches), ("picture", pictures)] {
             let mut over = usage.over(limits.max_bytes);
@@ -123,15 +130,18 @@ impl Store {
         Ok(sqlx::query_scalar(sql).bind(weights).fetch_one(self.pool()).await?)
     }
 
-    /// Pictures that may go, the oldest computation's first: all but those of each run's newest and best result, and,
-    /// of the others, of the first chips of the data set.
+    /// Pictures that may go, the oldest head's first: all but those of the newest and the best score of each line that a
+    /// run shows, and, of the others, of the first chips of the data set.
     async fn spare_pictures(&self) -> Result<Vec<(PathBuf, u64)>> {
-        let rows: Vec<(Digest, Digest, Digest)> =
-            sqlx::query_as(include_str!("spare_pictures.sql")).bind(Metric::Iou).fetch_all(self.pool()).await?;
+        let rows: Vec<(KeyRow, HeadName, Digest)> = {
+            let rows = sqlx::query(include_str!("spare_pictures.sql")).bind(Metric::Iou).fetch_all(self.pool()).await?;
+            let read = |row: &SqliteRow| Ok((KeyRow::from_row(row)?, row.try_get("head")?, row.try_get("digest")?));
+            rows.iter().map(read).collect::<sqlx::Result<_>>()?
+        };
         let mut spare = Vec::new();
-        for (weights, protocol, dataset) in rows {
-            let fixed = self.fixed_pictures(dataset).await?;
-            let files = files_below(&self.folder().pictures_of(weights, LineKey { protocol, dataset }));
+        for (key, head, digest) in rows {
+            let fixed = self.fixed_pictures(key.dataset).await?;
+            let files = files_below(&self.folder().predictions(&key.into(), head, &digest));
             spare.extend(files.into_iter().filter(|(path, _)| !fixed.iter().any(|name| path.ends_with(name))));
         }
         Ok(spare)
@@ -168,12 +178,28 @@ impl Store {
         }
         for weights in weights {
             files.push(self.folder().pin(&weights));
-            let sql = "delete from results where weights_digest = ?1 returning protocol_digest, dataset_digest";
-            let lines: Vec<(Digest, Digest)> = sqlx::query_as(sql).bind(weights).fetch_all(&mut *db).await?;
-            let pictures = |(protocol, dataset)| self.folder().pictures_of(weights, LineKey { protocol, dataset });
-            files.extend(lines.into_iter().map(pictures));
+            let sql = "delete from results where weights_digest = ?1 returning weights_digest as weights, \
+                       dataset_digest as dataset, assignment, preparation_digest as preparation";
+            let keys: Vec<KeyRow> = sqlx::query_as(sql).bind(weights).fetch_all(&mut *db).await?;
+            files.extend(keys.into_iter().map(|key| self.folder().pictures_of(&key.into())));
         }
         Ok(files)
+    }
+}
+
+/// The key of a result as a row has it.
+#[derive(FromRow)]
+struct KeyRow {
+    weights: Digest,
+    dataset: Digest,
+    assignment: Digest,
+    preparation: Digest,
+}
+
+impl From<KeyRow> for ResultKey {
+    fn from(row: KeyRow) -> Self {
+        let KeyRow { weights, dataset, assignment, preparation } = row;
+        Self { weights, basis: Basis { dataset, assignment, preparation } }
     }
 }
 

@@ -7,10 +7,9 @@ use sqlx::{
     sqlite::{SqliteTypeInfo, SqliteValueRef},
 };
 
-use crate::domain::{Change, Side};
 use crate::domain::{
-    CheckpointId, Digest, DueReason, Epoch, EventId, Format, Identity, Interval, JobId, JobKind, Metric, PointId,
-    Reason, ResultId, RunId, RunName, Shown, State, ValueSource, Via,
+    Change, CheckpointId, Digest, DueReason, Epoch, EventId, Format, HeadId, HeadName, Identity, JobId, JobKind,
+    Metric, PointId, Reason, ResultId, RunId, RunName, Shown, State, ValueSource, Via,
 };
 
 type Arguments = <Sqlite as Database>::ArgumentBuffer;
@@ -70,16 +69,15 @@ texts!(
     Digest,
     DueReason,
     Format,
+    HeadName,
     Identity,
-    Interval,
     JobKind,
     Metric,
     Reason,
     RunName,
     Shown,
-    Side,
     State,
     ValueSource,
     Via,
 );
-numbers!(CheckpointId(i64), Epoch(u32), EventId(i64), JobId(i64), PointId(i64), ResultId(i64), RunId(i64));
+numbers!(CheckpointId(i64), Epoch(u32), EventId(i64), HeadId(i64), JobId(i64), PointId(i64), ResultId(i64), RunId(i64));

@@ -1,6 +1,7 @@
 //! What `/metrics` tells: every name, its meaning and its unit stand in this file.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::domain::{JobKind, Reason, RunName, Seconds, Stage, State};
+use crate::domain::{HeadName, JobKind, Reason, RunName, Seconds, Stage, State};
 
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
@@ -47,10 +48,12 @@ pub struct Readings {
     pub problems: Vec<Reason>,
 }
 
-/// The last score of a run.
+/// The last score of a run and head.
 #[derive(Clone, Debug)]
 pub struct RunReading {
     pub run: RunName,
+    /// `None` where the run has no score.
+    pub head: Option<HeadName>,
     /// Epochs that its training is ahead of it.
     pub lag_epochs: i64,
     /// `None` where there is none yet.
@@ -151,10 +154,20 @@ fn gauges(now: &Readings) -> Registry {
     let oldest = vec![(vec![], now.oldest_due.as_secs_f64())];
     add("clay_probe_oldest_due_seconds", "Age of the oldest probe that is queued or running", oldest);
 
-    let lag = now.runs.iter().map(|r| (vec![label("run", &r.run)], r.lag_epochs as f64));
+    // Of several heads, the one that is furthest ahead: the others may have been added a moment ago.
+    let mut lags: BTreeMap<&RunName, i64> = BTreeMap::new();
+    for run in &now.runs {
+        lags.entry(&run.run).and_modify(|lag| *lag = run.lag_epochs.min(*lag)).or_insert(run.lag_epochs);
+    }
+    let lag = lags.into_iter().map(|(run, lag)| (vec![label("run", run)], lag as f64));
     add("clay_probe_lag_epochs", "Epochs that the training is ahead of the last score of its run", lag.collect());
-    let scores = now.runs.iter().filter_map(|r| Some((vec![label("run", &r.run)], r.iou?)));
-    add("clay_probe_last_score", "IoU of water, mean over seeds, of the last score of a run", scores.collect());
+    let of = |r: &RunReading| Some((vec![label("run", &r.run), label("head", r.head?)], r.iou?));
+    let scores = now.runs.iter().filter_map(of);
+    add(
+        "clay_probe_last_score",
+        "IoU of water, mean over seeds, of the last score of a run and head",
+        scores.collect(),
+    );
 
     let bytes = now.bytes.iter().map(|&(kind, bytes)| (vec![label("kind", kind)], bytes as f64));
     add("clay_probe_store_bytes", "Bytes on disk in the folder of state, by kind", bytes.collect());
@@ -187,8 +200,8 @@ mod tests {
             jobs: vec![(JobKind::Probe, State::Queued, 4)],
             oldest_due: Duration::from_millis(1500),
             runs: vec![
-                RunReading { run: RunName::default_run(), lag_epochs: 3, iou: Some(0.5) },
-                RunReading { run: "a b/c".parse().unwrap(), lag_epochs: 1, iou: None },
+                RunReading { run: RunName::default_run(), head: Some(HeadName::Conv), lag_epochs: 3, iou: Some(0.5) },
+                RunReading { run: "a b/c".parse().unwrap(), head: None, lag_epochs: 1, iou: None },
             ],
             bytes: vec![("pins", 7)],
             problems: vec![Reason::NoSpace],
@@ -205,7 +218,7 @@ mod tests {
             "clay_probe_jobs{kind=\"scan\",state=\"running\"} 0.0",
             "clay_probe_oldest_due_seconds 1.5",
             "clay_probe_lag_epochs{run=\"a b/c\"} 1.0",
-            "clay_probe_last_score{run=\"default\"} 0.5",
+            "clay_probe_last_score{run=\"default\",head=\"conv\"} 0.5",
             "clay_probe_store_bytes{kind=\"pins\"} 7.0",
             "clay_probe_problems{reason=\"no-space\"} 1.0",
         ] {

@@ -11,6 +11,7 @@ mod room;
 mod runner;
 mod supervise;
 
+pub use jobs::preparer;
 pub use launch::Launcher;
 pub use room::Room;
 pub use runner::Runner;

@@ -122,6 +122,8 @@ impl Runner {
             Err(_) if claimed.cancel.is_cancelled() => {
                 self.metrics.job_ended(job.kind, State::Cancelled, Some(Reason::Cancelled));
             }
+            // What the chips lack says nothing of the next checkpoint, which may be of another family.
+            Err(failure) if matches!(&claimed.target, Some(Err(_))) => self.give_up(claimed, &failure, stop).await,
             Err(failure) => self.end_failed(claimed, &failure, lane, stop).await,
         }
     }
@@ -145,6 +147,12 @@ impl Runner {
             insist(stop, "a job could not be put back", interrupt).await;
             return;
         }
+        self.give_up(claimed, failure, stop).await;
+    }
+
+    /// The try is over, and with it perhaps the job.
+    async fn give_up(&self, claimed: &Claimed, failure: &Failure, stop: &CancellationToken) {
+        let job = &claimed.job;
         let end = || boxed(self.queue.fail(job, failure));
         if insist(stop, "the end of a job could not be stored", end).await == Some(Verdict::Ended) {
             self.metrics.job_ended(job.kind, State::Failed, Some(failure.reason));

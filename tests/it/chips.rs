@@ -10,7 +10,10 @@ use chrono::NaiveDate;
 use clay_probe::{
     config::{Clouds, Config, Latlon, Probe, Split},
     domain::Reason,
-    probe::chips::{self, Dataset, encode, inspect_chip, inspect_dir},
+    probe::{
+        chips::{self, Dataset, encode, inspect_chip, inspect_dir},
+        encoder::clay_v0,
+    },
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -164,19 +167,19 @@ fn every_odd_or_broken_chip_gets_its_outcome() {
 
 #[test]
 fn a_folder_says_what_would_be_read() {
-    let report = inspect_dir(&fixtures().join("edge"), &settings(&sample()));
+    let report = inspect_dir(&fixtures().join("edge"), &settings(&sample()), false);
     // A file that is not named as a chip is not listed at all.
     assert_eq!(report.refused.len() + 1, refusals().len());
     assert_eq!(report.chips, report.usable + report.refused.len() as u64);
     assert_eq!(report.reason, None);
     let strict = Probe { strict: true, ..settings(&sample()) };
-    assert_eq!(inspect_dir(&fixtures().join("edge"), &strict).reason, Some(Reason::Refused));
+    assert_eq!(inspect_dir(&fixtures().join("edge"), &strict, false).reason, Some(Reason::Refused));
 
-    let none = inspect_dir(&fixtures().join("edge/wrong-extension"), &settings(&sample()));
+    let none = inspect_dir(&fixtures().join("edge/wrong-extension"), &settings(&sample()), false);
     assert_eq!(none.reason, Some(Reason::NoChips));
     assert!(none.message.unwrap().contains("no chips found in `"));
 
-    let real = inspect_dir(&sample(), &settings(&sample()));
+    let real = inspect_dir(&sample(), &settings(&sample()), false);
     assert_eq!((real.chips, real.usable, real.held_out, real.refused.len()), (8, 6, 2, 0));
     assert_eq!(real.events.len(), 4);
 }
@@ -227,8 +230,8 @@ fn single_pixels_of_the_sample() {
             let at = spot["row"].as_u64().unwrap() as usize * side + spot["col"].as_u64().unwrap() as usize;
             for band in 0..13 {
                 let raw = spot["values"][band].as_f64().unwrap() as f32;
-                let (found, expected) = (set.pixels(i)[band * side * side + at], encode::normalise(band, raw));
-                assert!((found - expected).abs() < 1e-6, "{path} band {band}: {found} instead of {expected}");
+                let found = set.raw(i).planes[band * side * side + at];
+                assert!((found - raw).abs() <= 1e-6 * raw.abs(), "{path} band {band}: {found} instead of {raw}");
             }
         }
         seen += 1;
@@ -291,7 +294,7 @@ fn flood_chips_as_the_original_loader_prepares_them() {
     for (i, chip) in set.chips().iter().enumerate() {
         let expected = |key: &str| tensor(&golden, &format!("{i}.{key}"));
         let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
-        let pixels = largest(wide(set.pixels(i)), &expected("pixels"));
+        let pixels = largest(wide(&clay_v0::pixels(&set.raw(i), benchmark.clouds)), &expected("pixels"));
         println!("{}: largest difference of pixels {pixels:e}", chip.source_url);
         assert!(pixels <= 1e-6);
         assert_eq!(largest(set.labels(i).iter().map(|l| f64::from(*l)), &expected("labels")), 0.0);

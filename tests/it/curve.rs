@@ -88,20 +88,20 @@ fn the_last_of_a_run_that_ends_at_once_is_probed_and_not_the_one_before() {
 
 #[test]
 fn force_under_other_settings_gives_a_result_on_a_line_of_its_own() {
-    let mut rig = Rig::start("");
+    let mut rig = Rig::start(FEW);
     for epoch in 0..2 {
         rig.save(&format!("epoch-{epoch}.safetensors"), epoch, u64::from(epoch) + 1);
         rig.until(&format!("epoch-{epoch}.safetensors"), "done");
     }
     let first = rig.get("/probes").1["items"][0]["line"].clone();
     assert!(rig.stop());
-    rig.configure("[probe]\nfit_epochs = 3\n");
+    rig.configure("[probe]\nlearning_rate = 2e-3\n");
     rig.restart();
     // At once: the data set is not scanned yet.
     let force = |rig: &Rig| rig.post("/checkpoints", json!({"path": "epoch-0.safetensors", "force": true}));
     let (status, answer) = force(&rig);
     assert_eq!((status, &answer["due_reason"]), (202, &json!("forced")), "{answer}");
-    rig.wait("it has two results", |rig| (rig.count("results") == 3).then_some(()));
+    rig.wait("it has two scores", |rig| (rig.count("scores") == 3).then_some(()));
     rig.until("epoch-0.safetensors", "done");
     let (_, series) = rig.get("/probes");
     let (forced, other) = (&series["items"][0], &series["items"][1]);
@@ -112,6 +112,63 @@ fn force_under_other_settings_gives_a_result_on_a_line_of_its_own() {
     let jobs = rig.count("jobs");
     assert_eq!(force(&rig).0, 200);
     assert_eq!(rig.count("jobs"), jobs);
+}
+
+/// What is configured before and after.
+const FEW: &str = "[probe]\nheads = [\"conv\"]\n";
+const MORE: &str = "[probe]\nheads = [\"conv\", \"linear\"]\n";
+
+#[test]
+fn a_head_that_is_added_breaks_no_line_and_has_nothing_fitted_again() {
+    let mut rig = Rig::start(FEW);
+    for epoch in 0..2 {
+        rig.save(&format!("epoch-{epoch}.safetensors"), epoch, u64::from(epoch) + 1);
+        rig.until(&format!("epoch-{epoch}.safetensors"), "done");
+    }
+    let (_, before) = rig.get("/probes");
+    let line = before["line"].as_str().unwrap().to_owned();
+    assert_eq!((rig.count("results"), rig.count("heads")), (2, 2));
+    assert!(rig.stop());
+    rig.configure(MORE);
+    rig.restart();
+    let (status, answer) = rig.post("/checkpoints", json!({"path": "epoch-0.safetensors", "force": true}));
+    assert_eq!((status, &answer["due_reason"]), (202, &json!("forced")), "{answer}");
+    rig.wait("it has another head", |rig| (rig.count("heads") == 3).then_some(()));
+    rig.until("epoch-0.safetensors", "done");
+    assert_eq!(rig.count("results"), 2, "beside the others, under the same key");
+    assert_eq!(rig.count("heads h join results r on r.id = h.result_id where h.created_at <> r.created_at"), 1);
+
+    assert_eq!(rig.get("/probes/0?head=linear").1["chips_encoded"], 0, "what was encoded for the first head");
+
+    let (_, after) = rig.get(&format!("/probes?line={line}"));
+    for (old, new) in before["items"].as_array().unwrap().iter().zip(after["items"].as_array().unwrap()) {
+        for key in ["epoch", "line", "value", "low", "high", "seed_std", "state", "weights_digest"] {
+            assert_eq!(old[key], new[key], "{key} of {new}");
+        }
+    }
+    let (_, lines) = rig.get("/lines");
+    let points: Vec<_> = lines["items"].as_array().unwrap().iter().map(|line| line["points"].clone()).collect();
+    assert_eq!((&lines["items"][0]["line"], points), (&json!(line), vec![json!(2), json!(1)]), "{lines}");
+    // Equal weights at another epoch: nothing is missing, and nothing is computed.
+    let jobs = rig.log_text().matches("worker started").count();
+    fs::write(rig.checkpoints().join("again.safetensors"), checkpoint(1, &[("epoch", "5".into())])).unwrap();
+    rig.until("again.safetensors", "done");
+    assert_eq!(rig.log_text().matches("worker started").count(), jobs + 1, "the pin alone\n{}", rig.log_text());
+    assert_eq!((rig.count("results"), rig.count("heads")), (2, 3));
+
+    // Another interval is another reading of what is stored: no line, nothing computed.
+    assert!(rig.stop());
+    rig.configure("[probe]\ninterval = \"t95\"\n");
+    rig.restart();
+    let (_, wide) = rig.get(&format!("/probes?line={line}"));
+    let (item, was) = (&wide["items"][0], &after["items"][0]);
+    assert_eq!(
+        (&item["interval"], &item["value"], &item["line"]),
+        (&json!("t95"), &was["value"], &was["line"]),
+        "{wide}"
+    );
+    assert!(item["low"].is_number() && item["low"] != was["low"], "{item}");
+    assert_eq!((rig.count("results"), rig.count("heads"), rig.count("lines")), (2, 3, 2));
 }
 
 #[test]
@@ -197,7 +254,7 @@ fn a_long_epoch_is_probed_by_steps() {
 
 #[test]
 fn a_failed_probe_gives_its_slot_back() {
-    let rig = Rig::start("[queue]\nevery_n_epochs = 5\nretries = 0\n[probe]\nfit_epochs = 30\n");
+    let rig = Rig::start("[queue]\nevery_n_epochs = 5\nretries = 0\n[probe]\nheads = [\"conv\"]\nfit_steps = 40\n");
     rig.save("epoch-0.safetensors", 0, 1);
     let worker = rig.until_stage("epoch-0.safetensors", "fit");
     kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();

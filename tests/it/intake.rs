@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clay_probe::probe::checkpoint::{Options, inspect};
+use clay_probe::probe::weights::{Options, inspect};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use std::{
 
 use clay_probe::{
     config::Config,
-    domain::{Change, CheckpointId, Digest, EventId, Failure, Fault, JobKind, Reason, RunName, State},
+    domain::{Change, CheckpointId, Digest, EventId, Failure, Fault, HeadName, JobKind, Reason, RunName, State},
     intake::{Intake, Roots, Submissions},
     queue::{Claimed, Output, Queue},
     status::Status,
@@ -25,7 +25,8 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    made::{dataset, pinned, report},
+    lines::plan,
+    made::{dataset, encoder, heads, pinned, report},
     rig::Rig,
 };
 
@@ -55,8 +56,8 @@ impl Service {
         ];
         let config = Config::load(None, &flags).unwrap();
         let store = Store::open(&Folder::create(&dir.path().join("state")).unwrap()).await.unwrap();
-        let protocol = config.probe.protocol().digest();
-        let queue = Queue::new(store.clone(), config.queue, config.intake.give_up, protocol);
+        let plan = plan(heads(&[HeadName::Conv, HeadName::Linear]), 0);
+        let queue = Queue::new(store.clone(), config.queue, config.intake.give_up, plan);
         let (roots, wake, stop) =
             (Roots::new(&config.intake).unwrap(), Arc::new(Notify::new()), CancellationToken::new());
         let submissions =
@@ -155,8 +156,9 @@ impl Service {
                 let _ = self.queue.finish(job.id, output).await;
             }
             (_, JobKind::Probe) => {
-                let Ok(subject) = self.store.probe_subject(job.point_id.unwrap()).await else { return };
-                let report = report(subject.weights, self.queue.line().unwrap(), 0.5);
+                let target = claimed.target.as_ref().unwrap().as_ref().unwrap();
+                let mut report = report(target.key.weights, encoder(), 0, &target.missing, 0.5);
+                report.dataset.digest = target.key.basis.dataset;
                 let _ = self.queue.finish(job.id, Output::Probe(&report)).await;
             }
         }
@@ -164,7 +166,7 @@ impl Service {
 }
 
 /// What must never be, each with a query that counts it.
-const NEVER: [(&str, &str); 6] = [
+const NEVER: [(&str, &str); 8] = [
     (
         "a job whose last event has another state",
         "select count(*) from jobs j where j.state is not \
@@ -192,6 +194,16 @@ const NEVER: [(&str, &str); 6] = [
         "a point without a checkpoint, or a whole checkpoint without a point",
         "select (select count(*) from points p where not exists (select 1 from checkpoints where point_id = p.id)) \
          + (select count(*) from checkpoints where (state = 'whole') <> (point_id is not null))",
+    ),
+    (
+        "a line that is counted wrongly, or that no score is of",
+        "select count(*) from lines l where l.points <> (select count(*) from scores s join points p on p.id = s.point_id \
+         where p.run_id = l.run_id and s.line = l.line) or l.points = 0",
+    ),
+    (
+        "a done probe whose point lacks a score of its result",
+        "select count(*) from jobs j join heads h on h.result_id = j.result_id where j.state = 'done' and not exists \
+         (select 1 from scores s where s.point_id = j.point_id and s.head_id = h.id)",
     ),
     (
         // A pin of content that is gone may still run beside that of what is there now.

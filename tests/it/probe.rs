@@ -1,179 +1,129 @@
-//! The head and the whole probe: golden decoder steps, and that two probes give the same numbers.
+//! A whole probe, in processes of its own: what its report holds, and that threads change no number of it.
 
-use std::{collections::HashMap, path::Path};
-
-use candle_core::{Device, Tensor, Var};
-use clay_probe::{
-    config::Config,
-    domain::{Metric, ProbeReport, RunName, Seed},
-    probe::{
-        ProbeRequest,
-        head::{AdamW, ConvHead, Targets},
-        probe,
-    },
+use std::{
+    path::Path,
+    process::{Command, Stdio},
 };
 
-const TRAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/clay/golden/flood_train.safetensors");
+use clay_probe::domain::{ChipRecord, HeadName, Metric, ProbeReport, Seconds, head_folder};
 
-fn values(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
-}
+const CHECKPOINT: &str = "tests/fixtures/clay/golden/d24h3-full/mae_epoch-01_val-loss-1.00.ckpt";
 
-fn largest(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
-/// The head with parameters `{prefix}.{name}` of the golden file.
-fn head(golden: &HashMap<String, Tensor>, prefix: &str) -> ConvHead {
-    let mut head = ConvHead::new(golden["features"].dim(1).unwrap(), Seed(0));
-    for parameter in &mut head.parameters {
-        let tensor = &golden[&format!("{prefix}.{}", parameter.name)];
-        assert_eq!(tensor.dims(), parameter.shape);
-        parameter.value = values(tensor);
-    }
-    head
-}
-
-/// Chips `from..from + n` as rows `[n*h*w, C]`.
-fn rows(features: &Tensor, from: usize, n: usize) -> Tensor {
-    let chosen = features.narrow(0, from, n).unwrap().permute((0, 2, 3, 1)).unwrap();
-    chosen.reshape(((), features.dim(1).unwrap())).unwrap()
-}
-
-/// Cells of 2x2 pixels back to pixels.
-fn doubled(cells: &Tensor) -> Vec<f32> {
-    let (_, h, w) = cells.dims3().unwrap();
-    values(&cells.unsqueeze(1).unwrap().upsample_nearest2d(2 * h, 2 * w).unwrap())
-}
-
-#[test]
-fn five_golden_steps() {
-    let golden = candle_core::safetensors::load(TRAIN, &Device::Cpu).unwrap();
-    let features = &golden["features"];
-    let masks: Vec<u8> = values(&golden["masks"]).into_iter().map(|m| m as u8).collect();
-    let targets: Vec<Targets> = masks.chunks_exact(64 * 64).map(|m| Targets::new(m, 64)).collect();
-    let mut head = head(&golden, "initial");
-
-    let plain = values(&ConvHead::forward_plain(features, &head.tensors(&Device::Cpu).unwrap()).unwrap());
-    let fast = doubled(&head.forward(&rows(features, 0, 10), 2).unwrap().logits);
-    let want = values(&golden["logits_initial"]);
-    println!("logits_initial: plain {:e}, fast {:e}", largest(&plain, &want), largest(&fast, &want));
-    assert!(largest(&plain, &want) <= 1e-5 && largest(&fast, &want) <= 1e-5);
-
-    let mut optimiser = AdamW::new(&head.parameters, 1e-3);
-    for (step, want) in values(&golden["losses"]).into_iter().enumerate() {
-        let batch = rows(features, 2 * step, 2);
-        let pass = head.forward(&batch, 2).unwrap();
-        let (logits, mut gradient) = (values(&pass.logits), Vec::new());
-        let labelled = 2 * 64 * 64;
-        let chips = targets[2 * step..].iter().zip(logits.chunks_exact(32 * 32));
-        let loss: f64 = chips.map(|(t, z)| t.loss(z, labelled, &mut gradient)).sum::<f64>() / labelled as f64;
-        println!("step {step}: loss {loss:.6}, differs by {:e}", (loss - f64::from(want)).abs());
-        assert!((loss - f64::from(want)).abs() <= 2e-6);
-        let gradients = head.backward(&batch, &pass, gradient).unwrap();
-        if step == 0 {
-            for (parameter, gradient) in head.parameters.iter().zip(&gradients) {
-                let got = largest(gradient, &values(&golden[&format!("grad0.{}", parameter.name)]));
-                println!("grad0.{}: differs by {got:e}", parameter.name);
-                assert!(got <= 1e-6, "{}", parameter.name);
-            }
-        }
-        optimiser.step(&mut head.parameters, &gradients);
-    }
-    for parameter in &head.parameters {
-        let got = largest(&parameter.value, &values(&golden[&format!("final.{}", parameter.name)]));
-        println!("final.{}: differs by {got:e}", parameter.name);
-        assert!(got <= 2e-5, "{}", parameter.name);
-    }
-    let last = head.forward(&rows(features, 0, 10), 2).unwrap().logits;
-    let got = largest(&doubled(&last), &values(&golden["logits_final"]));
-    let last = values(&last);
-    let loss: f64 = targets.iter().zip(last.chunks_exact(32 * 32)).map(|(t, z)| t.score(z, 0.5).0).sum();
-    let differs = (loss / masks.len() as f64 - f64::from(values(&golden["loss_all_final"])[0])).abs();
-    println!("logits_final: differs by {got:e}; loss_all_final: by {differs:e}");
-    assert!(got <= 5e-5 && differs <= 2e-6);
-}
-
-/// The fast pass and its gradients against candle's own operations and their gradients, on more than one size.
-#[test]
-fn the_fast_decoder_is_the_plain_one() {
-    for grid in [1, 3, 7] {
-        let head = ConvHead::new(48, Seed(grid as u64));
-        let features = Tensor::randn(0f32, 1.0, (2, 48, grid, grid), &Device::Cpu).unwrap();
-        let parameters: Vec<Var> =
-            head.tensors(&Device::Cpu).unwrap().iter().map(|t| Var::from_tensor(t).unwrap()).collect();
-        let tensors: Vec<Tensor> = parameters.iter().map(|v| v.as_tensor().clone()).collect();
-        let plain = ConvHead::forward_plain(&features, &tensors).unwrap();
-        let rows = rows(&features, 0, 2);
-        let pass = head.forward(&rows, grid).unwrap();
-        let differs = largest(&values(&plain), &doubled(&pass.logits));
-        assert!(differs < 1e-5, "{grid}: {differs:e}");
-
-        // The gradient of a weighted sum of all pixels' logits; a cell has four times the weight of its pixels.
-        let weights: Vec<f32> = (0..pass.logits.elem_count()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 1e4).collect();
-        let cells = Tensor::from_vec(weights.clone(), pass.logits.shape(), &Device::Cpu).unwrap();
-        let pixels = Tensor::from_vec(doubled(&cells), plain.shape(), &Device::Cpu).unwrap();
-        let slopes = (&plain * pixels).unwrap().sum_all().unwrap().backward().unwrap();
-        let gradients = head.backward(&rows, &pass, weights.iter().map(|w| 4.0 * w).collect()).unwrap();
-        for (var, (parameter, got)) in parameters.iter().zip(head.parameters.iter().zip(&gradients)) {
-            let want = values(slopes.get(var).unwrap());
-            let size = want.iter().fold(0f32, |a, b| a.max(b.abs()));
-            let differs = largest(got, &want);
-            assert!(differs < 1e-5 * size.max(0.1), "{grid} {}: {differs:e} of {size:e}", parameter.name);
-        }
-    }
-}
-
-/// A probe of the sample data, short.
-fn sample_probe(cache: &Path, pictures: &Path, threads: usize) -> ProbeReport {
-    let mut config = Config::load(None, &[]).unwrap();
-    config.probe.data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
-    config.probe.fit_epochs = 2;
-    let golden = Path::new(TRAIN).parent().unwrap().join("d24h3-full/mae_epoch-01_val-loss-1.00.ckpt");
-    let request = ProbeRequest {
-        checkpoint: golden,
-        shown_path: None,
-        run: RunName::default_run(),
-        epoch: None,
-        global_step: None,
-        settings: config.probe,
-        device: "cpu".to_owned(),
-        serve: false,
-        share_gpu: false,
-        gpu_memory: config.worker.gpu_memory,
-        cache: cache.to_owned(),
-        dump: None,
-        pictures: Some(pictures.to_owned()),
-        expected_dataset: None,
+/// The report of a short probe of the sample data, run with so many threads and that `RAYON_NUM_THREADS`.
+fn sample_probe(folder: &Path, threads: usize, rayon: Option<usize>) -> ProbeReport {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clay-probe"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["probe", CHECKPOINT, "--data", "data/sample", "--json"]);
+    command.args(["--device", "cpu", "--seeds", "0,1", "--fit-steps", "4", "--threads", &threads.to_string()]);
+    command.arg("--pictures").arg(folder.join("pictures")).env("XDG_CACHE_HOME", folder);
+    match rayon {
+        Some(threads) => command.env("RAYON_NUM_THREADS", threads.to_string()),
+        None => command.env_remove("RAYON_NUM_THREADS"),
     };
-    probe(&request, threads, &mut |_| {}).unwrap()
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
-fn two_probes_give_the_same_report_on_one_thread_or_two() {
-    let dir = tempfile::tempdir().unwrap();
-    let (cache, pictures) = (dir.path().join("cache"), dir.path().join("pictures"));
-    let first = sample_probe(&cache, &pictures, 2);
-    let mut second = sample_probe(&cache, &pictures, 1);
-    assert_eq!(second.dataset.decoded, 0);
-    second.seconds = first.seconds;
-    second.versions.threads = first.versions.threads;
-    second.dataset.decoded = first.dataset.decoded;
-    assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&second).unwrap());
+fn the_report_is_the_same_for_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = sample_probe(folder.path(), 1, None);
+    assert!(first.versions.threads == 1 && first.dataset.decoded > 0);
+    for (threads, rayon) in [1, 2, 5].into_iter().flat_map(|t| [None, Some(1), Some(2), Some(5)].map(|r| (t, r))) {
+        // What was encoded with other threads is not to be used.
+        std::fs::remove_dir_all(folder.path().join("clay-probe/embeddings")).unwrap();
+        let mut other = sample_probe(folder.path(), threads, rayon);
+        assert_eq!((other.versions.threads, other.dataset.decoded), (threads as u32, 0));
+        other.seconds = first.seconds;
+        other.versions.threads = first.versions.threads;
+        other.dataset.decoded = first.dataset.decoded;
+        let [one, other] = [&first, &other].map(|report| serde_json::to_string(report).unwrap());
+        assert!(one == other, "{threads} threads, RAYON_NUM_THREADS {rayon:?}:\n{one}\n{other}");
+    }
 
     assert_eq!(first.epoch.unwrap().0, 1);
-    assert_eq!(first.chips_encoded, first.dataset.chips);
     let folds = first.fits.iter().map(|f| f.fold).max().unwrap() + 1;
-    assert_eq!(first.fits.len(), 3 * folds as usize);
-    assert!(first.fits.iter().all(|f| f.curve.len() == 4));
-    // Each seed scores every chip once, with every pixel in one count.
-    assert_eq!(first.chip_scores.len() as u64, 3 * first.dataset.chips);
-    for score in &first.chip_scores {
-        let c = score.confusion;
-        assert_eq!(c.tp + c.fp + c.fn_ + c.tn + c.ignored, 224 * 224, "{}", score.chip);
-        let picture = score.chip.replace(".tif", ".prediction.png");
-        assert!(pictures.join(&picture).is_file(), "{picture}");
+    for head in [HeadName::Conv, HeadName::Linear] {
+        let fits: Vec<_> = first.fits.iter().filter(|f| f.head == head).collect();
+        assert_eq!(fits.len(), 2 * folds as usize, "{head}");
+        let scored: Vec<_> = fits.iter().filter(|f| f.reason.is_none()).collect();
+        assert!(!scored.is_empty() && scored.iter().all(|f| f.curve.len() == 8), "both sides after each of four steps");
+        // Each seed scores every chip of the folds that can be fitted once, with every pixel in one count.
+        let scores: Vec<_> = first.chip_scores.iter().filter(|s| s.head == head).collect();
+        assert!(scored.len() < fits.len() || scores.len() as u64 == 2 * first.dataset.chips);
+        let own = head_folder(head, &first.heads[&head].digest);
+        for score in scores {
+            let c = score.confusion;
+            assert_eq!(c.tp + c.fp + c.fn_ + c.tn + c.ignored, 224 * 224, "{}", score.chip);
+            let picture =
+                folder.path().join("pictures").join(&own).join(ChipRecord::picture(&score.chip, "prediction"));
+            assert!(picture.is_file(), "{}", picture.display());
+        }
+        assert_eq!(first.heads[&head].summary[&Metric::Loss].n, 2);
     }
-    assert_eq!(first.summary[&Metric::Loss].n, 3);
+    let Seconds { load, embed, fit, score } = first.seconds;
+    assert!([load, embed, fit, score].iter().all(|s| *s > 0.0), "{:?}", first.seconds);
+}
+
+/// Two heads and two seeds on several folds: each chip goes through the encoder once; and never again.
+#[test]
+fn an_embedding_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = sample_probe(folder.path(), 2, None);
+    assert_eq!(first.chips_encoded, first.dataset.chips);
+    let again = sample_probe(folder.path(), 2, None);
+    assert_eq!((again.chips_encoded, &again.heads), (0, &first.heads));
+}
+
+/// A folder of 64 chips of two events, each with another pixel in its middle.
+fn many_chips() -> tempfile::TempDir {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/flood/edge/uncompressed-big-endian");
+    let folder = tempfile::tempdir().unwrap();
+    let file_of = |ending: &str| {
+        let mut files = std::fs::read_dir(&case).unwrap().map(|entry| entry.unwrap().path());
+        std::fs::read(files.find(|path| path.to_str().unwrap().ends_with(ending)).unwrap()).unwrap()
+    };
+    let (cube, water) = (file_of("_rtc.tif"), file_of("_LabelWater.tif"));
+    for i in 0..64u8 {
+        let event = folder.path().join(["a", "b"][usize::from(i % 2)]);
+        std::fs::create_dir_all(&event).unwrap();
+        let stem = event.join(format!("S2_{i}_S1A_IW_GRDH_1SDV_20160812T000000_20160812T000000_000000_000000_rtc"));
+        let mut bytes = cube.clone();
+        let middle = bytes.len() / 2; // of a pixel: they are stored uncompressed
+        bytes[middle] ^= i + 1;
+        std::fs::write(stem.with_extension("tif"), bytes).unwrap();
+        std::fs::write(format!("{}_LabelWater.tif", stem.display()), &water).unwrap();
+    }
+    folder
+}
+
+/// Features that are kept below a cache.
+fn kept(cache: &Path) -> usize {
+    let embeddings = std::fs::read_dir(cache.join("clay-probe/embeddings")).into_iter().flatten();
+    let files = embeddings.flat_map(|entry| std::fs::read_dir(entry.unwrap().path()).unwrap());
+    files.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "f32")).count()
+}
+
+#[test]
+fn after_kill_9_in_the_middle_only_the_rest_is_encoded() {
+    let (data, cache) = (many_chips(), tempfile::tempdir().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clay-probe"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["probe", CHECKPOINT, "--json", "--device", "cpu"]);
+    command.args(["--seeds", "0", "--fit-steps", "1", "--threads", "1", "--data"]).arg(data.path());
+    command.env("XDG_CACHE_HOME", cache.path()).stderr(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    while kept(cache.path()) == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before anything was kept");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = kept(cache.path());
+    assert!((1..64).contains(&before), "{before} of 64 were encoded when it was killed");
+    let report = |output: std::process::Output| -> ProbeReport { serde_json::from_slice(&output.stdout).unwrap() };
+    let after = report(command.output().unwrap());
+    assert_eq!((after.dataset.chips, after.chips_encoded), (64, 64 - before as u64));
+    // As if it had not been killed.
+    std::fs::remove_dir_all(cache.path().join("clay-probe/embeddings")).unwrap();
+    let whole = report(command.output().unwrap());
+    assert_eq!((whole.chips_encoded, &whole.heads), (64, &after.heads));
 }

@@ -56,7 +56,7 @@ impl Rig {
             every_n_epochs = 1
             [probe]
             data = "{}"
-            fit_epochs = 2
+            fit_steps = 4
             [store]
             dir = "state"
             [worker]
@@ -371,10 +371,10 @@ fn small_checkpoint(epoch: u32, step: u64) -> Vec<u8> {
 
 /// The smallest golden encoder as safetensors with that metadata; one weight is changed by `weights`.
 pub fn checkpoint(weights: u64, about: &[(&str, String)]) -> Vec<u8> {
-    use clay_probe::probe::checkpoint::{Checkpoint, Options};
+    use clay_probe::probe::weights::{Options, open};
     use safetensors::{Dtype, tensor::TensorView};
 
-    let mut source = Checkpoint::open(&golden("d16h2-newtorch"), &Options::default()).unwrap();
+    let mut source = open(&golden("d16h2-newtorch"), &Options::default()).unwrap();
     let infos = source.tensors().clone();
     let mut data = Vec::new();
     for (name, info) in infos {

@@ -53,7 +53,7 @@ fn pictures(rig: &Rig, dataset: &str) {
 
 #[test]
 fn kill_9_in_the_middle_of_a_probe_and_a_restart_give_it_once() {
-    let mut rig = Rig::start("[probe]\nfit_epochs = 30\n");
+    let mut rig = Rig::start("[probe]\nheads = [\"conv\"]\nfit_steps = 40\n");
     rig.save("epoch=3.ckpt.safetensors", 3, 30);
     rig.until_stage("epoch=3.ckpt.safetensors", "fit");
     rig.kill();
@@ -67,7 +67,7 @@ fn kill_9_in_the_middle_of_a_probe_and_a_restart_give_it_once() {
 
 #[test]
 fn a_clean_stop_goes_on_where_it_was() {
-    let mut rig = Rig::start("[probe]\nfit_epochs = 30\n");
+    let mut rig = Rig::start("[probe]\nheads = [\"conv\"]\nfit_steps = 40\n");
     rig.save("epoch=0.safetensors", 0, 1);
     rig.until("epoch=0.safetensors", "probing");
     assert!(rig.stop(), "SIGTERM ends with success\n{}", rig.log_text());
@@ -78,20 +78,24 @@ fn a_clean_stop_goes_on_where_it_was() {
 
 #[test]
 fn what_waits_is_probed_as_it_is_configured_after_a_change() {
-    let mut rig = Rig::start("[probe]\nfit_epochs = 30\n");
+    let mut rig = Rig::start("[probe]\nheads = [\"conv\"]\nfit_steps = 40\n");
     rig.save("epoch=0.safetensors", 0, 1);
     rig.until("epoch=0.safetensors", "probing");
     assert!(rig.stop());
-    rig.configure("[probe]\nfit_epochs = 1\n");
+    rig.configure("[probe]\nheads = [\"conv\"]\nfit_steps = 2\n");
     rig.restart();
     rig.until("epoch=0.safetensors", "done");
     let (_, curves) = rig.get("/probes/0/curves");
-    assert_eq!(curves["curves"][0]["curve"].as_array().unwrap().len(), 2, "both sides of one fit epoch: {curves}");
+    assert_eq!(
+        curves["curves"][0]["curve"].as_array().unwrap().len(),
+        4,
+        "both sides after each of two steps: {curves}"
+    );
 }
 
 #[test]
 fn a_worker_that_dies_is_tried_again() {
-    let rig = Rig::start("[probe]\nfit_epochs = 30\n");
+    let rig = Rig::start("[probe]\nheads = [\"conv\"]\nfit_steps = 40\n");
     rig.save("epoch=0.safetensors", 0, 1);
     let worker = rig.until_stage("epoch=0.safetensors", "fit");
     rustix::process::kill_process(rustix::process::Pid::from_raw(worker).unwrap(), rustix::process::Signal::KILL)
@@ -221,7 +225,7 @@ fn equal_weights_are_computed_once() {
 
 #[test]
 fn cancelling_ends_the_job() {
-    let rig = Rig::start("[probe]\nfit_epochs = 3000\n");
+    let rig = Rig::start("[probe]\nfit_steps = 100000\n");
     rig.save("epoch-1.safetensors", 1, 10);
     let probing = rig.until("epoch-1.safetensors", "probing");
     rig.wait("a worker computes", |rig| (!rig.workers().is_empty()).then_some(()));

@@ -32,7 +32,7 @@ fn pictures(rig: &Rig) -> Vec<usize> {
 
 #[test]
 fn the_folder_is_bounded_and_nothing_is_lost() {
-    let mut rig = Rig::start("[store]\nkeep_last = 1\nkeep_best = 1\n");
+    let mut rig = Rig::start("[store]\nkeep_last = 1\nkeep_best = 1\n[probe]\nheads = [\"conv\"]\n");
     let (name, state) = (|epoch: u32| format!("epoch={epoch}.safetensors"), rig.state());
     let save = |rig: &Rig, epoch: u32| rig.save(&name(epoch), epoch, u64::from(epoch) * 10);
     for epoch in 1..=4 {
@@ -52,7 +52,7 @@ fn the_folder_is_bounded_and_nothing_is_lost() {
     rig.until_ready();
     rig.wait("caches go", |_| (bytes(&state) <= kept + room).then_some(()));
     assert_eq!(pictures(&rig), [6, 6, 6, 6], "caches were enough");
-    rig.configure("[probe]\nfit_epochs = 20\n");
+    rig.configure("[probe]\nheads = [\"conv\"]\nfit_steps = 30\n");
     assert!(rig.stop());
     rig.restart();
     let file = save(&rig, 5);
@@ -87,7 +87,7 @@ fn the_folder_is_bounded_and_nothing_is_lost() {
 
 #[test]
 fn a_removed_run_is_gone_with_its_files() {
-    let rig = Rig::start("[probe]\nfit_epochs = 20\n");
+    let rig = Rig::start("[probe]\nheads = [\"conv\"]\nfit_steps = 30\n");
     let shared = rig.save("a/epoch=1.safetensors", 1, 10);
     rig.until("a/epoch=1.safetensors", "done");
     rig.copy(&shared, "b/epoch=1.safetensors");
@@ -106,7 +106,16 @@ fn a_removed_run_is_gone_with_its_files() {
     rig.wait("its files are gone", |rig| {
         (files(&rig.state().join("pins")).len() == 1 && pictures(rig) == [6]).then_some(())
     });
-    for (rows, left) in [("runs", 1), ("checkpoints", 1), ("points", 1), ("results", 1), ("summaries", 6)] {
+    for (rows, left) in [
+        ("runs", 1),
+        ("checkpoints", 1),
+        ("points", 1),
+        ("results", 1),
+        ("heads", 1),
+        ("summaries", 6),
+        ("scores", 1),
+        ("lines", 1),
+    ] {
         assert_eq!(rig.count(rows), left, "{rows}");
     }
     assert_eq!(rig.count("jobs where kind <> 'scan'"), 2, "the pin and the probe of the other run");

@@ -36,7 +36,7 @@ const TOP: [&str; 20] = [
     "tests",
 ];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -65,7 +65,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 /// Sources below `src` as code: path below `src`, text without unit tests, comments and strings.
-fn code_of_src() -> Vec<(PathBuf, String)> {
+pub fn code_of_src() -> Vec<(PathBuf, String)> {
     let inside = |(path, text): (PathBuf, String)| {
         let path = path.strip_prefix("src").ok()?.to_owned();
         Some((path, code(text.split("#[cfg(test)]").next().unwrap())))
@@ -177,11 +177,15 @@ fn groups_of_imports_are_understood() {
     assert_eq!(rooms, ["api", "config", "domain", "store"]);
 }
 
-/// The table "Who may use whom" of ARCHITECTURE.md: room, then the rooms it may use.
+/// The table "Who may use whom" of ARCHITECTURE.md.
 fn allowed() -> BTreeMap<String, BTreeSet<String>> {
+    table("## Who may use whom")
+}
+
+/// A table of ARCHITECTURE.md under that heading: room, then the rooms it may use.
+pub fn table(heading: &str) -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let section =
-        text.split("## Who may use whom").nth(1).expect("the section is there").split("\n## ").next().unwrap();
+    let section = text.split(heading).nth(1).expect("the section is there").split("\n## ").next().unwrap();
     let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
     let rows = section.lines().filter(|line| line.starts_with("| `")).flat_map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
@@ -277,12 +281,12 @@ fn every_setting_is_explained() {
     }
 }
 
-/// A setting is read as a field outside `src/config`, or where the protocol is made: its digest decides results.
+/// A setting is read as a field outside `src/config`, or where the settings of heads are made: their digest decides results.
 #[test]
 fn every_setting_has_a_reader() {
     let sources = code_of_src();
     let (config, others): (Vec<_>, Vec<_>) = sources.iter().partition(|(path, _)| path.starts_with("config"));
-    let making = config.iter().find_map(|(_, code)| code.split("fn protocol(").nth(1)).expect("`protocol` is there");
+    let making = config.iter().find_map(|(_, code)| code.split("fn head_settings(").nth(1)).expect("it is there");
     let making = making.split("\n    }").next().unwrap();
     let text = fs::read_to_string(root().join("config/default.toml")).unwrap();
     let settings: toml::Table = toml::from_str(&text).unwrap();

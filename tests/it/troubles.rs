@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 
-use crate::rig::{Rig, sample_data, signal};
+use crate::rig::{Rig, fixture, sample_data, signal};
 
 /// A small file system of its own; detached at the end.
 struct Disk<'a>(&'a Path);
@@ -48,7 +48,7 @@ fn run(command: &mut Command) {
 #[test]
 #[ignore = "mounts a tmpfs, which needs root"]
 fn root_a_full_disk_is_told_and_forgotten_once_it_is_freed() {
-    let mut rig = Rig::start("[probe]\nfit_epochs = 20\n");
+    let mut rig = Rig::start("[probe]\nheads = [\"conv\"]\nfit_steps = 30\n");
     assert!(rig.stop());
     let state = rig.state();
     run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m", "tmpfs"]).arg(&state));
@@ -94,7 +94,7 @@ impl Client {
 
 #[test]
 fn a_database_that_another_process_holds_while_a_probe_ends() {
-    let rig = Rig::start("[probe]\nfit_epochs = 20\n");
+    let rig = Rig::start("[probe]\nheads = [\"conv\"]\nfit_steps = 30\n");
     rig.save("epoch=1.safetensors", 1, 10);
     rig.until_stage("epoch=1.safetensors", "fit");
     let mut other = Client::of(&rig);
@@ -265,7 +265,7 @@ fn requests_that_are_half_sent_delay_no_end() {
 
 #[test]
 fn a_worker_that_hears_nothing_ends_itself() {
-    let rig = Rig::start("[worker]\nlease = \"2s\"\n[probe]\nfit_epochs = 3000\n");
+    let rig = Rig::start("[worker]\nlease = \"2s\"\n[probe]\nfit_steps = 100000\n");
     rig.save("epoch=1.safetensors", 1, 10);
     let worker = rig.until_stage("epoch=1.safetensors", "fit");
     rig.signal(Signal::STOP);
@@ -285,16 +285,36 @@ fn is_over(pid: i32) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
-#[test]
-fn a_database_of_the_first_delivery_is_refused_by_name() {
-    let mut rig = Rig::start("");
-    assert!(rig.stop());
-    Client::of(&rig).execute("update _sqlx_migrations set checksum = x'00'");
+/// What the daemon says as it refuses to start.
+fn refusal(rig: &Rig) -> String {
     let output =
         Command::new(&rig.program).args(["serve", "--config"]).arg(rig.dir.path().join("config.toml")).output();
     let output = output.unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
+    text
+}
+
+#[test]
+fn a_database_of_an_earlier_package_is_refused_by_name() {
+    let mut rig = Rig::start("");
+    assert!(rig.stop());
+    Client::of(&rig).execute("update _sqlx_migrations set checksum = x'00'");
+    let text = refusal(&rig);
     assert!(text.contains("clay-probe.db") && text.contains("was never released"), "{text}");
     assert!(text.contains("hint: move it away"), "{text}");
+
+    // The schema that the package before this one wrote.
+    let file = rig.state().join("clay-probe.db");
+    fs::remove_file(&file).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let migrations = sqlx::migrate::Migrator::new(fixture("database/first")).await.unwrap();
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        migrations.run(&mut SqliteConnection::connect(&url).await.unwrap()).await.unwrap();
+    });
+    let text = refusal(&rig);
+    assert!(text.contains("was written by clay-probe 0.1.0 of 2026-11-24, which kept one score"), "{text}");
+    assert!(text.contains("hint: move it away, or give this daemon another `store.dir`"), "{text}");
+    assert!(file.exists(), "it is left as it is");
 }

@@ -1,8 +1,10 @@
 //! Checkpoints: what is read of sound files, and the refusal that each defective one gets.
 
 mod defects;
+mod families;
 mod hostile;
 mod pinning;
+mod statistics;
 pub mod torch_save;
 
 use std::{
@@ -11,8 +13,8 @@ use std::{
 };
 
 use clay_probe::{
-    domain::{Epoch, Format, Reason, ValueSource},
-    probe::checkpoint::{Checkpoint, Options, inspect, pin},
+    domain::{Epoch, Family, Format, Generation, Reason, ValueSource},
+    probe::weights::{Options, inspect, open, pin},
 };
 use half::{bf16, f16};
 use torch_save::{Save, f32_bytes};
@@ -55,9 +57,12 @@ fn digest_of(bytes: &[u8]) -> String {
 fn open_with_their_sizes(golden: &Path, expected: &[(&str, usize, usize, usize, usize, usize)]) {
     for &(folder, dim, depth, heads, mlp, tensors) in expected {
         let path = checkpoint_in(&golden.join(folder));
-        let mut checkpoint = Checkpoint::open(&path, &Options::default()).unwrap();
+        let mut checkpoint = open(&path, &Options::default()).unwrap();
         let e = checkpoint.encoder();
         assert_eq!((e.dim, e.depth, e.heads, e.mlp_dim, e.dim_head), (dim, depth, heads, mlp, 64), "{path:?}");
+        assert_eq!((e.family, e.generation, e.patch_size), (Family::ClayV0, Generation::V0, 32));
+        assert_eq!((e.tensors.loaded, e.tensors.needed, e.tensors.unused), (tensors as u64, tensors as u64, 0));
+        assert_eq!((e.prefix.as_str(), &e.metadata), ("model.encoder.", &None));
         assert_eq!(checkpoint.tensors().len(), tensors);
         assert_eq!(checkpoint.format(), Format::Lightning);
         assert_eq!(checkpoint.epoch(), Some((Epoch(1), ValueSource::File)));
@@ -91,18 +96,19 @@ fn a_report_tells_what_the_file_is() {
     assert_eq!(json["kind"], "checkpoint");
     assert_eq!(json["format"], "lightning");
     assert_eq!((&json["epoch"], &json["global_step"]), (&1.into(), &4.into()));
-    assert_eq!(json["encoder"]["family"], "clay-v0");
+    assert_eq!((&json["encoder"]["family"], &json["encoder"]["generation"]), (&"clay-v0".into(), &"0".into()));
+    assert_eq!(json["tensors"], serde_json::json!({"loaded": 52, "needed": 52, "unused": 0, "foreign": 0}));
     assert_eq!(json["encoder"]["parameters"], report.encoder.as_ref().unwrap().parameters);
     assert_eq!((&json["usable"], &json["reason"]), (&true.into(), &serde_json::Value::Null));
     let text = report.to_string();
-    for word in ["Lightning", "2.1.4", "width 16", "depth 2", "f32", "usable"] {
+    for word in ["Lightning", "2.1.4", "width 16", "depth 2", "f32", "usable", "encoder: 52 of 52 tensors, "] {
         assert!(text.contains(word), "`{word}` is not in {text}");
     }
 }
 
 #[test]
 fn a_rebuilt_baseline_has_the_same_weights() {
-    let original = Checkpoint::open(&baseline(), &Options::default()).unwrap().weights_digest().unwrap().to_string();
+    let original = open(&baseline(), &Options::default()).unwrap().weights_digest().unwrap().to_string();
     assert_eq!(digest_of(&Save::like(&baseline()).bytes()), original);
 }
 
@@ -164,12 +170,12 @@ fn halves_are_read_as_f32_and_kept_as_they_are() {
     ] {
         save.insert("model.encoder.time_embedding.bias", &[16], class, [1.5f32; 16].into_iter().flat_map(of).collect());
         let (path, folder) = written(&save.bytes());
-        let mut checkpoint = Checkpoint::open(&path, &Options::default()).unwrap();
+        let mut checkpoint = open(&path, &Options::default()).unwrap();
         assert_eq!(checkpoint.read_f32("time_embedding.bias").unwrap(), [1.5; 16]);
         assert_eq!(checkpoint.tensors()["time_embedding.bias"].dtype, dtype);
         assert_eq!(checkpoint.dtype(), "mixed");
         let pinned = pin(&path, &folder.path().join("pins"), &Options::default()).unwrap();
-        let mut copy = Checkpoint::open(&pinned.pin, &Options::default()).unwrap();
+        let mut copy = open(&pinned.pin, &Options::default()).unwrap();
         assert_eq!(copy.tensors()["time_embedding.bias"].dtype, dtype);
         assert_eq!(copy.weights_digest().unwrap(), pinned.weights_digest);
     }
@@ -227,6 +233,6 @@ fn variants_of_full_size_are_pinned_within_little_memory() {
     let pinned = worker.join().unwrap();
     eprintln!("{} parameters in {:?}, peak RssAnon {peak} MB", pinned.encoder.parameters, started.elapsed());
     assert!(peak < 100, "{peak} MB");
-    let mut copy = Checkpoint::open(&pinned.pin, &Options::default()).unwrap();
+    let mut copy = open(&pinned.pin, &Options::default()).unwrap();
     assert_eq!(copy.weights_digest().unwrap(), pinned.weights_digest);
 }

@@ -4,12 +4,12 @@ use candle_core::{Device, Result, Tensor};
 use rand::{Rng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::model::PATCH_PIXELS;
-use crate::probe::{
-    chips::encode::BANDS,
-    encoder::{GROUPS, PATCH},
-};
+use crate::probe::encoder::clay_v0::{self, GROUPS, PATCH};
 
+/// Bands of a chip.
+const BANDS: usize = clay_v0::BANDS.len();
+/// Pixels of a patch.
+pub const PATCH_PIXELS: usize = PATCH * PATCH;
 /// Side of a crop in pixels: 3×3 patches.
 pub const CROP: usize = 3 * PATCH;
 /// Share of the patches that the encoder does not see.

@@ -27,7 +27,7 @@ use super::{DemoError, ckpt};
 use crate::{
     config::{self, Config, Split},
     error::Told,
-    probe::chips::Dataset,
+    probe::{chips::Dataset, encoder::clay_v0},
 };
 
 /// Crops per step.
@@ -148,7 +148,7 @@ fn chips(data: &Path) -> Result<(Vec<Chip>, Vec<Chip>), DemoError> {
         let usable = dataset.chips().iter().enumerate().filter(|(_, chip)| chip.split == split);
         usable
             .map(|(i, chip)| Chip {
-                pixels: dataset.pixels(i).to_vec(),
+                pixels: clay_v0::pixels(&dataset.raw(i), settings.clouds),
                 side: chip.side as usize,
                 latlon: chip.latlon,
                 time: chip.timestep,

@@ -7,13 +7,10 @@ use candle_core::{D, Device, IndexOp, Result, Tensor};
 use candle_nn::{Linear, Module, ops::softmax};
 
 use super::{
-    batch::Batch,
+    batch::{Batch, PATCH_PIXELS},
     parameters::{Norm, Parameters},
 };
-use crate::probe::encoder::{GROUPS, PATCH, keys::DIM_HEAD};
-
-/// Pixels of a patch.
-pub const PATCH_PIXELS: usize = PATCH * PATCH;
+use crate::probe::encoder::clay_v0::{GROUPS, PATCH, keys::DIM_HEAD};
 
 /// Width, depth, heads and hidden width of a transformer.
 #[derive(Clone, Copy, Debug)]

@@ -20,6 +20,8 @@ const MAX_ENTRIES: u64 = 100_000;
 const MAX_PICKLE: u64 = 32 << 20;
 /// How much of an entry is read at once.
 const CHUNK: usize = 1 << 20;
+/// How much is fetched at once around the heads of entries: little, as their neighbours are often not ours to read.
+const AROUND: usize = 1 << 9;
 
 /// One entry of the directory.
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ struct Entry {
 }
 
 /// A checkpoint's ZIP archive, over one descriptor.
-pub(super) struct Archive {
+pub(in crate::probe) struct Archive {
     file: TrainerFile,
     zip: ZipArchive<BufReader<TrainerFile>>,
     /// `archive/`, or the stem of the file with a slash.
@@ -54,7 +56,7 @@ impl Archive {
         if declared > MAX_ENTRIES {
             return Err(refuse(format!("declares {declared} ZIP entries; a checkpoint has at most {MAX_ENTRIES}")));
         }
-        let zip = ZipArchive::new(BufReader::new(file.clone())).map_err(|e| torn(&e.to_string()))?;
+        let zip = ZipArchive::new(BufReader::with_capacity(AROUND, file.clone())).map_err(|e| torn(&e.to_string()))?;
         if zip.has_duplicate_names() {
             return Err(refuse("holds two ZIP entries of the same name".into()));
         }

@@ -2,7 +2,7 @@
 
 use super::{
     globals::Global,
-    pickle::{Refusal, Result},
+    refusal::{Refusal, Result},
     value::{Arena, Id, Storage, Tensor, Value},
 };
 

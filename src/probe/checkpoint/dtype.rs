@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 /// An element type that PyTorch or safetensors can store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dtype {
+pub(in crate::probe) enum Dtype {
     F64,
     F32,
     F16,

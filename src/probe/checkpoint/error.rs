@@ -19,30 +19,30 @@ pub struct CheckpointError {
 
 impl CheckpointError {
     /// A final refusal of the file at `path`; `what` follows its name in the message.
-    pub(super) fn refuse(reason: Reason, path: &Path, what: impl AsRef<str>) -> Self {
+    pub(in crate::probe) fn refuse(reason: Reason, path: &Path, what: impl AsRef<str>) -> Self {
         let message = format!("`{}` {}", path.display(), what.as_ref());
         Self { reason, message, hint: None, fault: Fault::Final }
     }
 
     /// A refusal that may be over once the writer is done.
-    pub(super) fn later(reason: Reason, path: &Path, what: impl AsRef<str>) -> Self {
+    pub(in crate::probe) fn later(reason: Reason, path: &Path, what: impl AsRef<str>) -> Self {
         Self { fault: Fault::Passing, ..Self::refuse(reason, path, what) }
     }
 
     /// The same with what to do.
     #[must_use]
-    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+    pub(in crate::probe) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
     /// The same for a file that its writer may not be done with.
     #[must_use]
-    pub(super) fn half_written(self) -> Self {
+    pub(in crate::probe) fn half_written(self) -> Self {
         self.with_hint("is it still being written?")
     }
 
     /// What the system said when the file at `path` was opened or read.
-    pub(super) fn io(path: &Path, source: &io::Error) -> Self {
+    pub(in crate::probe) fn io(path: &Path, source: &io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => {
                 Self::later(Reason::Missing, path, "does not exist, or is a link to a file that does not (yet)")
@@ -63,4 +63,4 @@ impl From<CheckpointError> for Failure {
 }
 
 /// A result of reading a checkpoint.
-pub(super) type Result<T, E = CheckpointError> = std::result::Result<T, E>;
+pub(in crate::probe) type Result<T, E = CheckpointError> = std::result::Result<T, E>;

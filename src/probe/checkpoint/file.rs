@@ -5,7 +5,10 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::error::{CheckpointError, Result};
@@ -24,11 +27,13 @@ fn identity(meta: &Metadata) -> Identity {
 
 /// A file of the trainer, opened once and read with plain reads: never mapped, locked or written.
 #[derive(Clone, Debug)]
-pub(super) struct TrainerFile {
+pub(in crate::probe) struct TrainerFile {
     path: PathBuf,
     file: Arc<File>,
     opened: Identity,
     position: u64,
+    /// Bytes read so far, by all clones.
+    read: Arc<AtomicU64>,
 }
 
 impl TrainerFile {
@@ -43,7 +48,13 @@ impl TrainerFile {
             let what = if meta.is_dir() { "is a folder, not a file" } else { "is not a regular file" };
             return Err(CheckpointError::refuse(Reason::Unreadable, path, what));
         }
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), opened: identity(&meta), position: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            opened: identity(&meta),
+            position: 0,
+            read: Arc::default(),
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -55,8 +66,14 @@ impl TrainerFile {
         self.opened.size
     }
 
+    /// Bytes read since it was opened.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
     /// Fills `buffer` from `at`.
     pub fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> Result<()> {
+        self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         self.file.read_exact_at(buffer, at).map_err(|e| CheckpointError::io(&self.path, &e))
     }
 
@@ -95,6 +112,7 @@ impl Read for TrainerFile {
         let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let read = self.file.read_at(&mut buffer[..len], self.position)?;
         self.position += read as u64;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }

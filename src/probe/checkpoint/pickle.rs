@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::{
     calls,
     globals::{self, Global},
+    refusal::{Refusal, Result},
     value::{Arena, Id, MAX_VALUES, Value},
 };
 
@@ -15,23 +16,6 @@ use super::{
 const MAX_MARKS: usize = 1_000;
 /// The most unknown names that a message lists.
 const MAX_NAMES: usize = 8;
-
-/// Why a pickle is refused.
-#[derive(Debug, PartialEq)]
-pub(super) enum Refusal {
-    /// Not a pickle, or one beyond the bounds.
-    Bad(String),
-    /// It names what is on no list: full names, or what it tries to call.
-    Unsafe(Vec<String>),
-}
-
-impl Refusal {
-    pub fn bad(what: impl Into<String>) -> Self {
-        Self::Bad(what.into())
-    }
-}
-
-pub(super) type Result<T> = std::result::Result<T, Refusal>;
 
 /// Reads a pickle into an arena; the second is the value it stands for.
 pub(super) fn read(bytes: &[u8], opaque_globals: &[String]) -> Result<(Arena, Id)> {

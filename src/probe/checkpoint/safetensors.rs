@@ -77,6 +77,8 @@ pub(super) fn read(file: &TrainerFile) -> Result<Contents> {
         epoch: number("epoch").and_then(|n| u32::try_from(n).ok()).map(|n| (Epoch(n), ValueSource::Metadata)),
         global_step: number("global_step").map(|n| (n, ValueSource::Metadata)),
         about: Json::Object(about.collect::<Map<_, _>>()),
+        hyper_parameters: None,
+        metadata: header.metadata,
         entries: entries.collect(),
     })
 }

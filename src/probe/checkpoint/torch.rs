@@ -1,29 +1,29 @@
 //! What `torch.save` wrote: the state dict's tensors, and what the file says of itself.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json};
 
 use super::{
     archive::Archive,
     contents::{Contents, Entry},
     error::{CheckpointError, Result},
-    pickle::{self, Refusal},
+    pickle,
+    refusal::Refusal,
     value::{Arena, Id, Tensor, Value},
     view::{Store, View},
 };
-use crate::{
-    domain::{Epoch, Format, Reason, ValueSource},
-    probe::checkpoint::Options,
-};
+use crate::domain::{Epoch, Format, Reason, ValueSource};
 
 /// Reads the pickle of an archive.
-pub(super) fn read(archive: &mut Archive, options: &Options) -> Result<Contents> {
+pub(super) fn read(archive: &mut Archive, opaque_globals: &[String]) -> Result<Contents> {
     let path = archive.file().path().to_owned();
     let refuse = |reason, what: String| CheckpointError::refuse(reason, &path, what);
     if archive.is_big_endian()? {
         return Err(refuse(Reason::WrongDtype, "was written on a big-endian machine, which is not supported".into()));
     }
     let bytes = archive.pickle()?;
-    let (arena, top) = pickle::read(&bytes, &options.opaque_globals).map_err(|refusal| match refusal {
+    let (arena, top) = pickle::read(&bytes, opaque_globals).map_err(|refusal| match refusal {
         Refusal::Bad(what) => refuse(Reason::BadPickle, format!("holds a `data.pkl` that cannot be read: {what}")),
         Refusal::Unsafe(names) => refuse(
             Reason::UnsafePickle,
@@ -54,11 +54,14 @@ pub(super) fn read(archive: &mut Archive, options: &Options) -> Result<Contents>
         let name = arena.str(key)?.to_owned();
         Some((name, entry(&arena, value, archive)))
     });
+    let hyper_parameters = arena.lookup(dict, "hyper_parameters").filter(|&id| arena.dict(id).is_some());
     Ok(Contents {
         format: if lightning { Format::Lightning } else { Format::Torch },
         epoch: number("epoch").and_then(|n| u32::try_from(n).ok()).map(|n| (Epoch(n), ValueSource::File)),
         global_step: number("global_step").and_then(|n| u64::try_from(n).ok()).map(|n| (n, ValueSource::File)),
         about: about(&arena, dict),
+        hyper_parameters: hyper_parameters.and_then(|id| arena.json(id)),
+        metadata: BTreeMap::new(),
         entries: entries.collect(),
     })
 }

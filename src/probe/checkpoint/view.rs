@@ -4,10 +4,18 @@ use std::ops::Range;
 
 use super::dtype::Dtype;
 
+/// Shape and stored dtype of one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorInfo {
+    pub shape: Vec<usize>,
+    /// `f32`, `f16`, `bf16`, `i64`, ...
+    pub dtype: String,
+}
+
 /// A view of a stored run of elements. Sizes were checked: the view lies within the storage, and has no more
 /// elements than it.
 #[derive(Clone, Debug)]
-pub(super) struct View {
+pub(in crate::probe) struct View {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     stride: Vec<usize>,
@@ -19,7 +27,7 @@ pub(super) struct View {
 
 /// Where a storage lies.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Store {
+pub(in crate::probe) enum Store {
     /// In a ZIP entry below the top folder.
     Entry(String),
     /// At a position of the file, in bytes.
@@ -59,6 +67,11 @@ impl View {
         let extent = shape.iter().product();
         let stride = row_major(&shape);
         Self { dtype, shape, stride, offset: 0, extent, store: Store::At(at) }
+    }
+
+    /// What it looks like from outside.
+    pub fn info(&self) -> TensorInfo {
+        TensorInfo { shape: self.shape.clone(), dtype: self.dtype.name().to_owned() }
     }
 
     /// Bytes of the tensor, contiguous.

@@ -1,7 +1,7 @@
 //! Decoded chips in one file of ours, memory-mapped.
 //!
 //! ```text
-//! head (64 bytes: magic) | per chip: pixels f32 [13, side, side], labels u8 [side, side] | index, JSON | tail
+//! head (64 bytes: magic) | per chip: planes f32 [bands, side, side], label u8 [side, side], clouds u8 | index, JSON | tail
 //! tail: magic, offset and length of the index, its blake3
 //! ```
 //!
@@ -15,17 +15,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use chrono::NaiveDate;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::domain::{Digest, Reason};
-
-use super::encode::BANDS;
+use super::{
+    georef::Place,
+    labels::{LAND, WATER},
+};
+use crate::{
+    config::Clouds,
+    domain::{Band, Digest, Level, Reason, Refusal},
+};
 
 /// The last digit is the version: raise it when the same files would give other bytes. The byte order of the machine
 /// is part of it, for floats are written as they are in memory.
-const MAGIC: [u8; 16] = if cfg!(target_endian = "little") { *b"clay-probe chip1" } else { *b"clay-probe CHIP1" };
+const MAGIC: [u8; 16] = if cfg!(target_endian = "little") { *b"clay-probe chip2" } else { *b"clay-probe CHIP2" };
 const HEAD: usize = 64;
 const TAIL: usize = 16 + 8 + 8 + 32;
 
@@ -52,10 +58,12 @@ impl Stat {
 pub struct Entry {
     /// Relative to the data folder.
     pub path: String,
-    /// Of the cube, the water label, the cloud label.
-    pub stats: [Option<Stat>; 3],
+    /// What the layout knew of it from outside of its files.
+    pub facts: String,
+    /// Of its files, in the layout's order.
+    pub stats: Vec<Option<Stat>>,
     /// Of their contents.
-    pub digests: [Option<Digest>; 3],
+    pub digests: Vec<Option<Digest>>,
     pub outcome: Outcome,
 }
 
@@ -63,36 +71,95 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    Usable(Stored),
+    Usable(Box<Stored>),
     Refused { reason: Reason, message: String },
 }
 
-/// A usable chip.
+/// A chip whose bands can be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
     pub side: u32,
+    /// In the order of the planes.
+    pub bands: Vec<Band>,
+    pub level: Option<Level>,
+    /// Bits of metres.
+    pub gsd: u64,
     pub epsg: u16,
     /// The bits of min x, min y, max x, max y, latitude, longitude: text would round them.
     pub place: [u64; 6],
-    /// YYYY-MM-DD.
-    pub date: String,
-    /// Pixels after the cloud rule.
-    pub water: u64,
-    pub land: u64,
-    pub ignored: u64,
-    /// Values that were not finite.
+    pub date: NaiveDate,
+    pub hour: Option<u32>,
+    /// Why its label cannot be used; the chip can be embedded nonetheless.
+    pub unlabelled: Option<(Reason, String)>,
+    pub counts: Counts,
+    /// Values over bands that are missing or not finite.
     pub nonfinite: u64,
-    /// Where its pixels start in the file.
+    /// Over bands and planes.
+    pub pixels: Digest,
+    /// Every plane is one value: it tells nothing.
+    pub flat: bool,
+    /// Over the label.
+    pub water: Digest,
+    /// Over the clouds; `None` where there is no cloud label, and none is kept.
+    pub clouds: Option<Digest>,
+    /// What looks wrong and keeps it from nothing.
+    pub warnings: Vec<Refusal>,
+    /// Where its planes start in the file.
     pub offset: u64,
+}
+
+/// Labelled pixels before the cloud rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Water, land, ignored: under clear sky.
+    pub clear: [u64; 3],
+    /// The same under cloud or shadow.
+    pub cloudy: [u64; 3],
+}
+
+impl Counts {
+    /// Counts a label `[side, side]`; without clouds all is clear.
+    pub fn of(labels: &[u8], clouds: Option<&[u8]>) -> Self {
+        let mut counts = Self::default();
+        for (i, label) in labels.iter().enumerate() {
+            let sky = if clouds.is_some_and(|c| c[i] != 0) { &mut counts.cloudy } else { &mut counts.clear };
+            let class = match *label {
+                WATER => 0,
+                LAND => 1,
+                _ => 2,
+            };
+            sky[class] += 1;
+        }
+        counts
+    }
+
+    /// Water, land and ignored pixels after the cloud rule.
+    pub fn after(&self, rule: Clouds) -> [u64; 3] {
+        let ([water, land, ignored], cloudy) = (self.clear, self.cloudy.iter().sum::<u64>());
+        match rule {
+            Clouds::Ignore => [water, land, ignored + cloudy],
+            Clouds::ClayV0 => [water, land + cloudy, ignored],
+        }
+    }
 }
 
 impl Stored {
     fn pixel_bytes(&self) -> usize {
-        BANDS * self.label_bytes() * size_of::<f32>()
+        self.bands.len() * self.label_bytes() * size_of::<f32>()
     }
 
     fn label_bytes(&self) -> usize {
         self.side as usize * self.side as usize
+    }
+
+    fn bytes(&self) -> usize {
+        self.pixel_bytes() + self.label_bytes() * if self.clouds.is_some() { 2 } else { 1 }
+    }
+
+    /// Where it lies on Earth.
+    pub fn place(&self) -> Place {
+        let [min_x, min_y, max_x, max_y, lat, lon] = self.place.map(f64::from_bits);
+        Place { epsg: self.epsg, bbox: [min_x, min_y, max_x, max_y], lat, lon }
     }
 }
 
@@ -123,28 +190,34 @@ impl Cache {
         }
         let entries: Vec<Entry> = serde_json::from_slice(index).ok()?;
         let inside = |stored: &Stored| {
-            let bytes = stored.pixel_bytes() + stored.label_bytes();
             stored.offset.is_multiple_of(64)
-                && stored.offset.checked_add(bytes as u64).is_some_and(|end| end <= start as u64)
+                && stored.offset.checked_add(stored.bytes() as u64).is_some_and(|end| end <= start as u64)
         };
         let sound = |entry: &Entry| !matches!(&entry.outcome, Outcome::Usable(stored) if !inside(stored));
         entries.iter().all(sound).then_some(Self { map, entries })
     }
 
-    /// The pixels `[13, side, side]` of a chip of this cache.
-    pub fn pixels(&self, stored: &Stored) -> &[f32] {
+    /// The planes `[bands, side, side]` of a chip of this cache.
+    pub fn planes(&self, stored: &Stored) -> &[f32] {
         let start = stored.offset as usize;
         let bytes = &self.map[start..start + stored.pixel_bytes()];
         // SAFETY: any bits are an f32; the map starts at a page, `open` checked that the offset is a multiple of 64,
         // so nothing is cut off before or after.
-        let (_, pixels, _) = unsafe { bytes.align_to::<f32>() };
-        pixels
+        let (_, planes, _) = unsafe { bytes.align_to::<f32>() };
+        planes
     }
 
-    /// The labels `[side, side]` of a chip of this cache.
-    pub fn labels(&self, stored: &Stored) -> &[u8] {
+    /// The label `[side, side]` of a chip of this cache, before the cloud rule.
+    pub fn label(&self, stored: &Stored) -> &[u8] {
         let start = stored.offset as usize + stored.pixel_bytes();
         &self.map[start..start + stored.label_bytes()]
+    }
+
+    /// The clouds `[side, side]` of a chip of this cache.
+    pub fn clouds(&self, stored: &Stored) -> Option<&[u8]> {
+        stored.clouds?;
+        let start = stored.offset as usize + stored.pixel_bytes() + stored.label_bytes();
+        Some(&self.map[start..start + stored.label_bytes()])
     }
 }
 
@@ -168,14 +241,16 @@ impl Writer {
     }
 
     /// Writes one chip; returns where it lies.
-    pub fn push(&mut self, pixels: &[f32], labels: &[u8]) -> io::Result<u64> {
+    pub fn push(&mut self, planes: &[f32], label: &[u8], clouds: Option<&[u8]>) -> io::Result<u64> {
         let offset = self.at;
-        for part in pixels.chunks(4096) {
+        for part in planes.chunks(4096) {
             let bytes: Vec<u8> = part.iter().flat_map(|v| v.to_ne_bytes()).collect();
             self.file.write_all(&bytes)?;
         }
-        self.file.write_all(labels)?;
-        let end = offset + size_of_val(pixels) as u64 + labels.len() as u64;
+        let clouds = clouds.unwrap_or_default();
+        self.file.write_all(label)?;
+        self.file.write_all(clouds)?;
+        let end = offset + (size_of_val(planes) + label.len() + clouds.len()) as u64;
         self.at = end.next_multiple_of(64);
         self.file.write_all(&[0; 64][..(self.at - end) as usize])?;
         Ok(offset)
@@ -200,27 +275,37 @@ impl Writer {
 mod tests {
     use super::*;
 
-    fn stored(offset: u64) -> Stored {
+    fn stored(offset: u64, clouds: bool) -> Stored {
         Stored {
             side: 32,
+            bands: vec![Band::Vv, Band::Vh],
+            level: Some(Level::L1c),
+            gsd: 10f64.to_bits(),
             epsg: 32633,
             place: [0.1f64.to_bits(); 6],
-            date: "2020-01-01".to_owned(),
-            water: 1,
-            land: 2,
-            ignored: 3,
+            date: NaiveDate::from_ymd_opt(2020, 1, 1).unwrap(),
+            hour: Some(3),
+            unlabelled: None,
+            counts: Counts { clear: [1, 2, 3], cloudy: [4, 5, 6] },
             nonfinite: 4,
+            pixels: Digest::of(b"pixels"),
+            flat: false,
+            water: Digest::of(b"water"),
+            clouds: clouds.then(|| Digest::of(b"clouds")),
+            warnings: Vec::new(),
             offset,
         }
     }
 
     fn write(target: &Path) -> Vec<Entry> {
         let mut writer = Writer::create(target).unwrap();
-        let entries: Vec<Entry> = (0..2u8)
+        let entries: Vec<Entry> = (0..3u8)
             .map(|i| {
-                let offset = writer.push(&vec![f32::from(i) + 0.5; BANDS * 1024], &[i; 1024]).unwrap();
-                let outcome = Outcome::Usable(stored(offset));
-                Entry { path: format!("{i}"), stats: [None; 3], digests: [None; 3], outcome }
+                let clouds = [i + 10; 1024];
+                let clouds = (i != 1).then_some(&clouds[..]);
+                let offset = writer.push(&vec![f32::from(i) + 0.5; 2 * 1024], &[i; 1024], clouds).unwrap();
+                let outcome = Outcome::Usable(Box::new(stored(offset, i != 1)));
+                Entry { path: format!("{i}"), facts: String::new(), stats: vec![None], digests: vec![None], outcome }
             })
             .collect();
         writer.finish(&entries).unwrap();
@@ -234,11 +319,22 @@ mod tests {
         let entries = write(&target);
         let cache = Cache::open(&target).unwrap();
         assert_eq!(cache.entries, entries);
-        let Outcome::Usable(second) = &cache.entries[1].outcome else { panic!("it is usable") };
-        assert!(cache.pixels(second).iter().all(|v| *v == 1.5));
-        assert_eq!(cache.pixels(second).len(), BANDS * 1024);
-        assert_eq!(cache.labels(second), [1; 1024]);
+        for (i, entry) in (0u8..).zip(&cache.entries) {
+            let Outcome::Usable(stored) = &entry.outcome else { panic!("it is usable") };
+            assert!(cache.planes(stored).iter().all(|v| *v == f32::from(i) + 0.5));
+            assert_eq!(cache.planes(stored).len(), 2 * 1024);
+            assert_eq!(cache.label(stored), [i; 1024]);
+            assert_eq!(cache.clouds(stored), (i != 1).then_some(&[i + 10; 1024][..]));
+        }
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn counts_by_either_rule() {
+        let counts = Counts::of(&[1, 1, 0, 255, 1, 0, 0, 255], Some(&[0, 0, 0, 0, 1, 2, 1, 2]));
+        assert_eq!((counts.clear, counts.cloudy), ([2, 1, 1], [1, 2, 1]));
+        assert_eq!((counts.after(Clouds::Ignore), counts.after(Clouds::ClayV0)), ([2, 1, 5], [2, 5, 1]));
+        assert_eq!(Counts::of(&[1, 0, 255], None).after(Clouds::ClayV0), [1, 1, 1]);
     }
 
     #[test]

@@ -1,26 +1,21 @@
-//! A data set: scanned, decoded into the cache where it is not there yet, split.
+//! A data set: listed by its layout, decoded into the cache where it is not there yet, split.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
-
-use chrono::NaiveDate;
-
-use crate::{
-    config::{self, Clouds},
-    domain::{Band, ChipRecord, DatasetSummary, Digest, Failure, LayoutName, Progress, Reason, Refusal, Stage},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    ChipError,
-    cache::{Cache, Entry, Outcome, Stat, Stored, Writer},
-    chip::{Look, Wanted},
-    encode::{BANDS, encode_date, encode_place},
-    georef::Place,
-    labels::{self, IGNORED},
-    scan::{Found, Manifest, scan},
+    ChipError, RawChip,
+    cache::{Cache, Entry, Outcome, Stored},
+    fill::fill,
+    labels::{IGNORED, LAND},
+    layout::{self, Found, Layout, Listing, events, layout_of},
+    leak,
+    manifest::{Listed, Manifest},
+    record::{assignment, content, digest, record, summary},
     split::{Fold, Member, split},
+};
+use crate::{
+    config::{self, Clouds},
+    domain::{ChipRecord, DatasetSummary, Digest, Progress, Reason, Refusal},
 };
 
 /// A data set, decoded, in a cache file of ours that is memory-mapped.
@@ -30,57 +25,55 @@ pub struct Dataset {
     chips: Vec<ChipRecord>,
     stored: Vec<Stored>,
     folds: Vec<Fold>,
+    clouds: Clouds,
+    labelled: bool,
 }
 
 impl Dataset {
-    /// Scans `settings.data`, decodes what the cache in `cache_folder` lacks, maps it. Rows that `manifest.csv` marks
-    /// `test` are never opened.
+    /// Lists `settings.data`, decodes what the cache in `cache_folder` lacks, maps it, and splits it. Chips that
+    /// `manifest.csv` marks `test`, or the layout holds out, are never opened.
     ///
     /// # Errors
-    /// `no-data`, `no-chips` (also where none is usable), `manifest`, `split`, `cache`, and with `settings.strict`
-    /// `refused` when a chip cannot be used.
+    /// `no-data`, `no-chips` (also where none is usable), `manifest`, `split`, `split-leak`, `cache`, and with
+    /// `settings.strict` `refused` when a chip cannot be used or its values look like another unit.
     pub fn open(
         settings: &config::Probe,
         cache_folder: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, ChipError> {
-        let wanted = Wanted { water: true, cloud: true };
-        let manifest = Manifest::read(&settings.data)?;
-        let mut found = scan(&settings.data)?;
-        found.retain(|chip| !manifest.held_out(&chip.path));
-        let (cache, decoded) = decoded(&found, settings, cache_folder, wanted, progress)?;
-        let mut dataset = Self::of(cache, &found, settings, decoded)?;
-        dataset.note_missing(&manifest, &found);
-        if settings.strict && !dataset.summary.refused.is_empty() {
-            return Err(refused(&dataset.summary.refused));
-        }
-        let members: Vec<Member> = dataset.chips.iter().map(|chip| member(chip, &manifest)).collect();
-        let (folds, sides) = split(&members, settings)?;
-        for (chip, side) in dataset.chips.iter_mut().zip(sides) {
-            chip.split = side;
-        }
-        dataset.folds = folds;
-        dataset.summary.assignment = assignment(&dataset.chips);
-        dataset.summary.digest = digest(&dataset.chips, &dataset.cache.entries);
-        Ok(dataset)
+        let data = &settings.data;
+        let layout = layout_of(data, settings.layout)?;
+        let mut listing = layout.list(data)?;
+        let manifest = Manifest::read(data)?;
+        listing.refused.extend(manifest.missing(&listing.chips)?);
+        listing.refused.extend(manifest.unknown(&listing.chips));
+        let held_out = |chip: &Found| chip.held_out || manifest.holds_out(chip);
+        let unknown =
+            |chip: &Found| manifest.row(chip).is_some_and(|row| matches!(row.listed, Some(Listed::Unknown(_))));
+        let (closed, opened): (Vec<Found>, Vec<Found>) =
+            std::mem::take(&mut listing.chips).into_iter().partition(|chip| held_out(chip) || unknown(chip));
+        let (cache, decoded) = fill(layout, data, cache_folder, &opened, &closed, progress)?;
+        let mut set = Self::of(cache, layout, listing, &opened, &manifest, settings, true)?;
+        set.summary.decoded = decoded;
+        set.summary.held_out = closed.iter().filter(|chip| held_out(chip)).count() as u64;
+        set.split(&opened, &manifest, settings)?;
+        Ok(set)
     }
 
-    /// As [`Dataset::open`], for embedding alone: all chips, with or without a label, no split and no manifest. Labels
-    /// are all ignored.
+    /// As [`Dataset::open`], for embedding alone: all chips, with or without a label, held out or not; no split and no
+    /// manifest. Labels are all ignored.
     pub fn open_unlabelled(
         settings: &config::Probe,
         cache_folder: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, ChipError> {
-        let wanted = Wanted { water: false, cloud: settings.clouds == Clouds::ClayV0 };
-        let found = scan(&settings.data)?;
-        let (cache, decoded) = decoded(&found, settings, cache_folder, wanted, progress)?;
-        let mut dataset = Self::of(cache, &found, settings, decoded)?;
-        if settings.strict && !dataset.summary.refused.is_empty() {
-            return Err(refused(&dataset.summary.refused));
-        }
-        dataset.summary.digest = digest(&dataset.chips, &dataset.cache.entries);
-        Ok(dataset)
+        let layout = layout_of(&settings.data, settings.layout)?;
+        let mut listing = layout.list(&settings.data)?;
+        let found = std::mem::take(&mut listing.chips);
+        let (cache, decoded) = fill(layout, &settings.data, cache_folder, &found, &[], progress)?;
+        let mut set = Self::of(cache, layout, listing, &found, &Manifest::default(), settings, false)?;
+        set.summary.decoded = decoded;
+        Ok(set)
     }
 
     pub fn summary(&self) -> &DatasetSummary {
@@ -92,298 +85,161 @@ impl Dataset {
         &self.chips
     }
 
-    /// Normalised pixels of chip `i`, `[13, side, side]`.
-    pub fn pixels(&self, i: usize) -> &[f32] {
-        self.cache.pixels(&self.stored[i])
-    }
-
-    /// Labels of chip `i` after the cloud rule, `[side, side]`: 1 water, 0 land, 255 ignored.
-    pub fn labels(&self, i: usize) -> &[u8] {
-        self.cache.labels(&self.stored[i])
-    }
-
     /// The folds of the configured split; none for an unlabelled set.
     pub fn folds(&self) -> &[Fold] {
         &self.folds
     }
 
-    /// The records of a cache that holds `found`, without split and digest.
-    fn of(cache: Cache, found: &[Found], settings: &config::Probe, decoded: u64) -> Result<Self, ChipError> {
-        let (mut chips, mut stored, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        for (entry, chip) in cache.entries.iter().zip(found) {
-            match &entry.outcome {
-                Outcome::Usable(s) => {
-                    chips.push(record(chip, s, settings)?);
-                    stored.push(s.clone());
+    /// The raw values of chip `i`, with its clouds.
+    pub fn raw(&self, i: usize) -> RawChip<'_> {
+        let stored = &self.stored[i];
+        RawChip {
+            path: &self.chips[i].path,
+            bands: &stored.bands,
+            planes: self.cache.planes(stored),
+            side: stored.side as usize,
+            date: stored.date,
+            hour: stored.hour,
+            place: stored.place(),
+            gsd: f64::from_bits(stored.gsd),
+            clouds: self.cache.clouds(stored),
+        }
+    }
+
+    /// Labels of chip `i` after the cloud rule, `[side, side]`: 1 water, 0 land, 255 ignored. Under cloud or shadow all
+    /// is ignored, or, as Clay v0 did, land.
+    pub fn labels(&self, i: usize) -> Vec<u8> {
+        let stored = &self.stored[i];
+        let mut labels = self.cache.label(stored).to_vec();
+        if !self.labelled {
+            labels.fill(IGNORED);
+        } else if let Some(clouds) = self.cache.clouds(stored) {
+            let under = if self.clouds == Clouds::ClayV0 { LAND } else { IGNORED };
+            labels.iter_mut().zip(clouds).filter(|(_, cloud)| **cloud != 0).for_each(|(label, _)| *label = under);
+        }
+        labels
+    }
+
+    /// The digest of all that the features of chip `i` can depend on besides weights and preparation: its values,
+    /// clouds, date, hour, place and ground sampling distance; neither its label nor its path.
+    pub fn content(&self, i: usize) -> Digest {
+        content(&self.stored[i])
+    }
+
+    /// The records of a cache that holds the `opened` chips, without a split.
+    fn of(
+        cache: Cache,
+        layout: &dyn Layout,
+        mut listing: Listing,
+        opened: &[Found],
+        manifest: &Manifest,
+        settings: &config::Probe,
+        labelled: bool,
+    ) -> Result<Self, ChipError> {
+        let data = &settings.data;
+        let paths: Vec<&str> = opened.iter().map(|chip| chip.path.as_str()).collect();
+        let derived = events(&paths, &layout::own_name(data));
+        let (mut chips, mut stored) = (Vec::new(), Vec::new());
+        let entries: BTreeMap<&str, &Entry> = cache.entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
+        for (chip, derived) in opened.iter().zip(derived) {
+            let entry = entries
+                .get(chip.path.as_str())
+                .ok_or_else(|| ChipError::new(Reason::Cache, format!("the cache of chips lacks `{}`", chip.path)))?;
+            let refused = match &entry.outcome {
+                Outcome::Refused { reason, message } => Some((*reason, message.clone())),
+                Outcome::Usable(usable) => usable.unlabelled.clone().filter(|_| labelled),
+            };
+            if let Some((reason, message)) = refused {
+                listing.refused.push(Refusal { path: chip.path.clone(), reason, message });
+            } else if let Outcome::Usable(usable) = &entry.outcome {
+                let told = manifest.row(chip).and_then(|row| row.event.clone()).or_else(|| chip.event.clone());
+                let mut record = record(chip, usable, told.unwrap_or(derived), settings);
+                if !labelled {
+                    (record.water, record.land) = (0, 0);
+                    record.ignored = u64::from(record.side).pow(2);
                 }
-                Outcome::Refused { reason, message } => {
-                    let (path, reason, message) = (entry.path.clone(), *reason, message.clone());
-                    refused.push(Refusal { path, reason, message });
-                }
+                listing.warnings.extend(usable.warnings.iter().cloned());
+                chips.push(record);
+                stored.push((**usable).clone());
             }
         }
-        if chips.is_empty() && found.is_empty() {
-            let message = format!("no chips found in `{}` besides those marked `test`", settings.data.display());
-            return Err(ChipError::new(Reason::NoChips, message));
-        }
+        listing.refused.sort_by(|a, b| a.path.cmp(&b.path));
         if chips.is_empty() {
-            let first = refused.first().map(|r| r.message.clone()).unwrap_or_default();
-            let message = format!(
-                "no usable chips found in `{}`: {} refused, the first: {first}",
-                settings.data.display(),
-                refused.len()
-            );
-            return Err(ChipError::new(Reason::NoChips, message));
+            return Err(no_chips(data, opened.is_empty(), &listing.refused));
         }
-        let mut events: Vec<String> = chips.iter().map(|c| c.event.clone()).collect();
-        events.sort();
-        events.dedup();
-        let sum = |of: fn(&ChipRecord) -> u64| chips.iter().map(of).sum();
-        let summary = DatasetSummary {
-            digest: Digest::of(b""),
-            assignment: Digest::of(b""),
-            layout: LayoutName::Cube,
-            levels: Vec::new(),
-            bands: CUBE.to_vec(),
-            partial: Vec::new(),
-            chips: chips.len() as u64,
-            events,
-            water: sum(|c| c.water),
-            land: sum(|c| c.land),
-            ignored: sum(|c| c.ignored),
-            nonfinite: sum(|c| c.nonfinite),
-            refused,
-            held_out: 0,
-            decoded,
+        refuse_strictly(settings, &listing)?;
+        let mut summary = summary(layout.name(), &chips, &stored, listing);
+        summary.digest = digest(&chips, &stored);
+        Ok(Self { cache, summary, chips, stored, folds: Vec::new(), clouds: settings.clouds, labelled })
+    }
+
+    /// Splits the chips, and looks for what lies on both sides.
+    fn split(&mut self, opened: &[Found], manifest: &Manifest, settings: &config::Probe) -> Result<(), ChipError> {
+        let row = |chip: &ChipRecord| {
+            let at = opened.binary_search_by(|found| found.path.cmp(&chip.path)).ok()?;
+            manifest.row(&opened[at])
         };
-        Ok(Self { cache, summary, chips, stored, folds: Vec::new() })
-    }
-
-    /// Counts what is held out, and refuses what the manifest names and the folder lacks.
-    fn note_missing(&mut self, manifest: &Manifest, found: &[Found]) {
-        self.summary.held_out = manifest.split.values().filter(|s| *s == "test").count() as u64;
-        self.summary.refused.extend(manifest.missing(found));
-        self.summary.refused.sort_by(|a, b| a.path.cmp(&b.path));
-    }
-}
-
-fn member<'a>(chip: &'a ChipRecord, manifest: &'a Manifest) -> Member<'a> {
-    let listed = manifest.split.get(&chip.path).map(String::as_str);
-    Member { path: &chip.path, event: &chip.event, water: chip.water, land: chip.land, listed }
-}
-
-fn refused(refusals: &[Refusal]) -> ChipError {
-    let list: Vec<String> = refusals.iter().map(|r| format!("{} ({})", r.message, r.reason)).collect();
-    let message = format!("{} chips cannot be used: {}", refusals.len(), list.join("; "));
-    ChipError::new(Reason::Refused, message).with_hint("`probe.strict = false` goes on without them")
-}
-
-/// The bands of a cube, in its order.
-const CUBE: [Band; BANDS] = [
-    Band::B02,
-    Band::B03,
-    Band::B04,
-    Band::B05,
-    Band::B06,
-    Band::B07,
-    Band::B08,
-    Band::B8A,
-    Band::B11,
-    Band::B12,
-    Band::Vh,
-    Band::Vv,
-    Band::Dem,
-];
-
-/// Over path and split of the usable chips.
-fn assignment(chips: &[ChipRecord]) -> Digest {
-    let lines: Vec<String> = chips.iter().map(|chip| format!("{}\n{}", chip.path, chip.split)).collect();
-    Digest::of(lines.join("\n").as_bytes())
-}
-
-/// Over path, contents and split of the usable chips, in the order of their paths.
-fn digest(chips: &[ChipRecord], entries: &[Entry]) -> Digest {
-    let digests: BTreeMap<&str, &Entry> = entries.iter().map(|e| (e.path.as_str(), e)).collect();
-    let mut hasher = blake3::Hasher::new();
-    for chip in chips {
-        let contents = digests.get(chip.path.as_str()).map(|e| e.digests).unwrap_or_default();
-        let [cube, water, cloud] = contents.map(|d| d.map_or("-".to_owned(), |d| d.to_string()));
-        // Lengths keep two different lists from giving the same bytes.
-        for part in [chip.path.as_str(), &cube, &water, &cloud, &chip.split] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
+        let member = |chip| {
+            let ChipRecord { path, event, water, land, .. }: &ChipRecord = chip;
+            let row = row(chip);
+            let listed = row.and_then(|row| row.listed.as_ref());
+            let fold = row.and_then(|row| row.fold.as_deref());
+            Member { path, event, water: *water, land: *land, listed, fold }
+        };
+        let members: Vec<Member> = self.chips.iter().map(member).collect();
+        let (folds, sides) = split(&members, manifest.has_folds, settings)?;
+        for (chip, side) in self.chips.iter_mut().zip(sides) {
+            chip.split = side;
         }
+        let pixels = |stored: &Stored| (!stored.flat).then_some(stored.pixels);
+        leak::copies(&self.chips, &self.stored.iter().map(pixels).collect::<Vec<_>>())?;
+        self.summary.warnings.extend(leak::overlaps(&self.chips));
+        self.summary.notes.extend(leak::torn_events(&self.chips));
+        self.summary.assignment = assignment(&self.chips);
+        self.folds = folds;
+        Ok(())
     }
-    hasher.finalize().into()
 }
 
-fn record(chip: &Found, stored: &Stored, settings: &config::Probe) -> Result<ChipRecord, ChipError> {
-    let [min_x, min_y, max_x, max_y, lat, lon] = stored.place.map(f64::from_bits);
-    let place = Place { epsg: stored.epsg, bbox: [min_x, min_y, max_x, max_y], lat, lon };
-    let date: NaiveDate = stored.date.parse().map_err(|_| {
-        ChipError::new(Reason::Cache, format!("the cache holds no date for `{}`", chip.path)).with_hint("delete it")
-    })?;
-    Ok(ChipRecord {
-        path: chip.path.clone(),
-        event: chip.event.clone(),
-        split: String::new(),
-        side: stored.side,
-        bbox: place.bbox,
-        epsg: u32::from(stored.epsg),
-        lat,
-        lon,
-        date: stored.date.clone(),
-        source_url: chip.files.stem(),
-        latlon: encode_place(&place, settings.latlon),
-        timestep: encode_date(date),
-        water: stored.water,
-        land: stored.land,
-        ignored: stored.ignored,
-        nonfinite: stored.nonfinite,
-    })
-}
-
-/// Where the cache of a data folder lies: a file per folder and per setting that changes the bytes.
-fn cache_file(settings: &config::Probe, cache_folder: &Path, wanted: Wanted) -> PathBuf {
-    let data = std::fs::canonicalize(&settings.data).unwrap_or_else(|_| settings.data.clone());
-    let key = Digest::of(data.as_os_str().as_encoded_bytes()).short();
-    let rule = match settings.clouds {
-        Clouds::Ignore => "ignore",
-        Clouds::ClayV0 => "clay_v0",
+fn no_chips(data: &Path, nothing_opened: bool, refused: &[Refusal]) -> ChipError {
+    let data = data.display();
+    let message = match (nothing_opened, refused.first()) {
+        (true, _) => format!("no chips found in `{data}` besides those that are held out or left out"),
+        (false, first) => format!(
+            "no usable chips found in `{data}`: {} refused, the first: {}",
+            refused.len(),
+            first.map(|r| r.message.as_str()).unwrap_or_default()
+        ),
     };
-    cache_folder.join(format!("chips-{key}-{rule}{}.cache", if wanted.water { "" } else { "-unlabelled" }))
+    ChipError::new(Reason::NoChips, message)
 }
 
-/// The cache of exactly these chips, made where it is not there yet, and how many TIFF files were decoded for it.
-fn decoded(
-    found: &[Found],
-    settings: &config::Probe,
-    cache_folder: &Path,
-    wanted: Wanted,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(Cache, u64), ChipError> {
-    let file = cache_file(settings, cache_folder, wanted);
-    let failed = |e: std::io::Error| {
-        let message = format!("the cache of chips `{}` cannot be written: {e}", file.display());
-        ChipError::new(Reason::Cache, message).with_hint(
-            "is the disk full? under `serve` it lies in `store.dir`, on the command line below `XDG_CACHE_HOME`",
-        )
-    };
-    let stats: Vec<[Option<Stat>; 3]> = found.iter().map(|chip| stats(chip, wanted)).collect();
-    let total = found.len() as u64;
-    let old = Cache::open(&file);
-    if let Some(cache) = &old
-        && cache.entries.len() == found.len()
-        && cache.entries.iter().zip(found).zip(&stats).all(|((e, chip), s)| unchanged(e, chip, s))
-    {
-        progress(Progress { stage: Stage::Load, done: total, total });
-        return Ok((old.ok_or_else(|| gone(&file))?, 0));
+/// Under `strict` no chip may be left out, and no value may look like another unit.
+fn refuse_strictly(settings: &config::Probe, listing: &Listing) -> Result<(), ChipError> {
+    let units = listing.warnings.iter().filter(|warning| warning.reason == Reason::Unit);
+    let refused: Vec<String> =
+        listing.refused.iter().chain(units).map(|r| format!("{} ({})", r.message, r.reason)).collect();
+    if !settings.strict || refused.is_empty() {
+        return Ok(());
     }
-    let known: BTreeMap<&str, &Entry> =
-        old.iter().flat_map(|cache| &cache.entries).map(|entry| (entry.path.as_str(), entry)).collect();
-    let mut writer = Writer::create(&file).map_err(failed)?;
-    let mut entries = Vec::with_capacity(found.len());
-    let mut decoded = 0;
-    for (i, (chip, stats)) in found.iter().zip(&stats).enumerate() {
-        progress(Progress { stage: Stage::Load, done: i as u64, total });
-        let before = known.get(chip.path.as_str()).copied();
-        let entry = match (before.filter(|entry| unchanged(entry, chip, stats)), &old) {
-            (Some(entry), Some(old)) => copy(entry, old, &mut writer).map_err(failed)?,
-            _ => {
-                let (entry, files) =
-                    read(chip, stats, before.zip(old.as_ref()), settings, wanted, &mut writer).map_err(failed)?;
-                decoded += files;
-                entry
-            }
+    let message = format!("{} chips cannot be used: {}", refused.len(), refused.join("; "));
+    Err(ChipError::new(Reason::Refused, message).with_hint("`probe.strict = false` goes on without them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn strict_refuses_another_unit_and_no_shared_ground() {
+        let settings = config::Probe { strict: true, ..Config::load(None, &[]).unwrap().probe };
+        let of = |reason| {
+            let warnings = vec![Refusal { path: "a".to_owned(), reason, message: "`a` looks odd".to_owned() }];
+            refuse_strictly(&settings, &Listing { warnings, ..Listing::default() })
         };
-        entries.push(entry);
+        assert!(of(Reason::SplitLeak).is_ok());
+        let error = of(Reason::Unit).unwrap_err();
+        assert!(error.reason == Reason::Refused && error.message.contains("`a` looks odd (unit)"), "{error}");
     }
-    writer.finish(&entries).map_err(failed)?;
-    progress(Progress { stage: Stage::Load, done: total, total });
-    Ok((Cache::open(&file).ok_or_else(|| gone(&file))?, decoded))
-}
-
-fn gone(file: &Path) -> ChipError {
-    ChipError::new(Reason::Cache, format!("the cache of chips `{}` could not be read back", file.display()))
-}
-
-fn stats(chip: &Found, wanted: Wanted) -> [Option<Stat>; 3] {
-    let of = |i: usize, wanted: bool| wanted.then(|| Stat::of(&chip.files.paths[i])).flatten();
-    [of(0, true), of(1, wanted.water), of(2, wanted.cloud)]
-}
-
-/// The files are as they were; one that could not be read is always tried again.
-fn unchanged(entry: &Entry, chip: &Found, stats: &[Option<Stat>; 3]) -> bool {
-    let retry = matches!(entry.outcome, Outcome::Refused { reason: Reason::Unreadable, .. });
-    entry.path == chip.path && entry.stats == *stats && stats[0].is_some() && !retry
-}
-
-/// A chip of the old cache into the new one.
-fn copy(entry: &Entry, old: &Cache, writer: &mut Writer) -> std::io::Result<Entry> {
-    let mut entry = entry.clone();
-    if let Outcome::Usable(stored) = &mut entry.outcome {
-        stored.offset = writer.push(old.pixels(stored), old.labels(stored))?;
-    }
-    Ok(entry)
-}
-
-/// A chip from its files into the new cache; not decoded where the old cache holds the same contents. Returns also
-/// how many TIFF files were decoded.
-fn read(
-    chip: &Found,
-    stats: &[Option<Stat>; 3],
-    before: Option<(&Entry, &Cache)>,
-    settings: &config::Probe,
-    wanted: Wanted,
-    writer: &mut Writer,
-) -> std::io::Result<(Entry, u64)> {
-    let entry = |digests, outcome| Entry { path: chip.path.clone(), stats: *stats, digests, outcome };
-    let refuse = |problem: ChipError| {
-        let problem = Failure::from(problem);
-        Outcome::Refused { reason: problem.reason, message: problem.text() }
-    };
-    let contents = match chip.files.contents(wanted) {
-        Ok(contents) => contents,
-        Err(problem) => return Ok((entry([None; 3], refuse(problem)), 0)),
-    };
-    let digests = contents.each_ref().map(|c| c.as_deref().map(Digest::of));
-    if let Some((before, old)) = before.filter(|(before, _)| before.digests == digests) {
-        return Ok((Entry { stats: *stats, ..copy(before, old, writer)? }, 0));
-    }
-    let mut look = chip.files.look(contents, wanted);
-    let files = look.decoded;
-    let outcome = match look.problems.is_empty() {
-        true => store(&mut look, settings.clouds, writer)?,
-        false => refuse(look.problems.remove(0)),
-    };
-    Ok((entry(digests, outcome), files))
-}
-
-/// Prepares a chip without problems and writes it.
-fn store(look: &mut Look, clouds: Clouds, writer: &mut Writer) -> std::io::Result<Outcome> {
-    let (Some(header), Some(pixels), Some(place), Some(date)) = (&look.header, &mut look.pixels, look.place, look.date)
-    else {
-        // A look without problems has all four; should it not, the chip is refused rather than half used.
-        let message = "the chip could not be read whole".to_owned();
-        return Ok(Outcome::Refused { reason: Reason::Unreadable, message });
-    };
-    let labelled = look.water.is_some();
-    let labels = look.water.get_or_insert_with(|| vec![IGNORED; pixels.len() / BANDS]);
-    let nonfinite = labels::prepare(pixels, labels, look.cloud.as_deref(), clouds);
-    if !labelled {
-        labels.fill(IGNORED); // the cloud rule may have made land of it
-    }
-    let [water, land, ignored] = labels::count(labels);
-    let [min_x, min_y, max_x, max_y] = place.bbox;
-    Ok(Outcome::Usable(Stored {
-        side: header.width,
-        epsg: place.epsg,
-        place: [min_x, min_y, max_x, max_y, place.lat, place.lon].map(f64::to_bits),
-        date: date.to_string(),
-        water,
-        land,
-        ignored,
-        nonfinite,
-        offset: writer.push(pixels, labels)?,
-    }))
 }

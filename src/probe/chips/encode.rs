@@ -1,4 +1,4 @@
-//! What the encoder gets: normalised bands, angles of the date, angles of the place.
+//! What Clay v0 gets besides the bands: angles of the date, angles of the place.
 
 use std::f64::consts::PI;
 
@@ -7,31 +7,6 @@ use chrono::{Datelike, NaiveDate};
 use crate::config::Latlon;
 
 use super::georef::{Place, centre};
-
-/// Number of bands of a cube.
-pub const BANDS: usize = 13;
-
-/// The bands in their order. Radar is linear power, VH before VV; DEM metres; the others reflectance x 10000.
-pub const NAMES: [&str; BANDS] =
-    ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "VH", "VV", "DEM"];
-
-/// Mean of each band over Clay v0's training data (its `configs/metadata.yaml` of v0.2), raw units.
-pub const MEAN: [f32; BANDS] =
-    [1369.03, 1597.68, 1741.10, 2053.58, 2569.82, 2763.01, 2858.43, 2893.86, 2303.00, 1807.79, 0.026, 0.118, 499.46];
-
-/// Standard deviation of each band, from the same place.
-pub const STD: [f32; BANDS] =
-    [2026.96, 2011.88, 2146.35, 2138.96, 2003.27, 1962.45, 2016.38, 1917.12, 1679.88, 1568.06, 0.118, 0.873, 880.35];
-
-/// `(raw - mean) / std` of one value of band `band`.
-pub fn normalise(band: usize, raw: f32) -> f32 {
-    (raw - MEAN[band]) / STD[band]
-}
-
-/// The raw value of a normalised one, up to rounding.
-pub fn denormalise(band: usize, value: f32) -> f32 {
-    value * STD[band] + MEAN[band]
-}
 
 /// Year, month and day as angles in (-pi, pi], radians: `atan2(cos a, sin a)`, cosine first as in Clay v0, of
 /// `a = 2 pi (year - 2012) / 18`, `2 pi (month - 1) / 11` and `2 pi (day - 1) / 30`. Computed in f64.
@@ -76,14 +51,5 @@ mod tests {
         assert_eq!(encode_place(&place, Latlon::ClayV0Benchmark).map(rounded), ["-0.8192", "-0.7854"]);
         assert!((lat - 48.48).abs() < 0.01 && (lon - 17.22).abs() < 0.01, "{lat} {lon}");
         assert_eq!(encode_place(&place, Latlon::Wgs84), encode_latlon(lat, lon));
-    }
-
-    #[test]
-    fn normalising_and_back() {
-        for band in 0..BANDS {
-            let raw = MEAN[band] + STD[band];
-            assert!((normalise(band, raw) - 1.0).abs() < 1e-5, "{}", NAMES[band]);
-            assert!((denormalise(band, normalise(band, raw)) - raw).abs() <= 1e-3 * raw);
-        }
     }
 }

@@ -95,6 +95,30 @@ impl Georef {
         })?;
         Ok(Place { epsg, bbox, lat, lon })
     }
+
+    /// The width of a pixel in metres; `None` outside of the UTM zones (EPSG 32601 to 32660 and 32701 to 32760), whose
+    /// unit is the metre.
+    pub fn metres(&self) -> Option<f64> {
+        let utm = self.epsg.is_some_and(|e| (32601..=32660).contains(&e) || (32701..=32760).contains(&e));
+        Some(self.pixel[0]).filter(|width| utm && *width > 0.0)
+    }
+
+    /// Box and CRS, for messages.
+    pub fn extent(&self) -> String {
+        let epsg = self.epsg.map_or("no CRS".to_owned(), |e| format!("EPSG:{e}"));
+        self.bbox.map_or(epsg.clone(), |b| format!("{} {} {} {} ({epsg})", b[0], b[1], b[2], b[3]))
+    }
+}
+
+/// Whether two rasters of one size lie at the same place, within half a pixel. One without a georeference is taken to
+/// lie where the other does.
+pub fn same_place(a: &Georef, b: &Georef) -> bool {
+    let same_crs = a.epsg.is_none() || b.epsg.is_none() || a.epsg == b.epsg;
+    let near = match (a.bbox, b.bbox) {
+        (Some(l), Some(r)) => (0..4).all(|i| (l[i] - r[i]).abs() <= b.pixel[i % 2] / 2.0),
+        _ => true,
+    };
+    same_crs && near
 }
 
 /// The centre of a box, x before y.

@@ -1,13 +1,10 @@
-//! Water and cloud labels, and what becomes of a chip under cloud.
-//!
-//! The order of preparation: pixels that are not finite are marked; the cloud rule; normalisation; what was marked
-//! becomes 0.
+//! Water and cloud labels.
 
-use crate::{config::Clouds, domain::Reason};
+use crate::domain::Reason;
 
 use super::{
     ChipError,
-    encode::{BANDS, normalise},
+    georef::same_place,
     tiff::{Header, Tiff},
 };
 
@@ -36,16 +33,32 @@ pub fn water(bytes: Vec<u8>, name: &str, chip: &Header, chip_name: &str) -> Resu
     collect(&values, one, name, "1 (water), 0 (land) and 255 (ignored)")
 }
 
+/// What 255 in a cloud label, or the file's own no-data value, means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoData {
+    /// The label may not have it.
+    Refused,
+    /// Not known to be clear: taken for cloud.
+    Cloud,
+}
+
 /// A cloud label `[height, width]` of 0 (clear), 1 (cloud) and 2 (shadow), checked as [`water`] is.
 ///
 /// # Errors
 /// `label-size`, `label-extent`, `label-value`, or that of the TIFF.
-pub fn cloud(bytes: Vec<u8>, name: &str, chip: &Header, chip_name: &str) -> Result<Vec<u8>, ChipError> {
+pub fn cloud(
+    bytes: Vec<u8>,
+    name: &str,
+    chip: &Header,
+    chip_name: &str,
+    no_data: NoData,
+) -> Result<Vec<u8>, ChipError> {
     let (_, values) = decode(bytes, name, chip, chip_name)?;
     let one = |value: f32| match value {
         0.0 => Ok(0),
         1.0 => Ok(1),
         2.0 => Ok(2),
+        v if no_data == NoData::Cloud && (v == 255.0 || v.is_nan()) => Ok(1),
         other => Err(other),
     };
     collect(&values, one, name, "0 (clear), 1 (cloud) and 2 (shadow)")
@@ -89,46 +102,12 @@ fn check(label: &Header, name: &str, chip: &Header, chip_name: &str) -> Result<(
         return Err(ChipError::new(Reason::LabelSize, message));
     }
     // A label without a georeference of its own is taken to be its chip's.
-    let same_crs = label.georef.epsg.is_none() || chip.georef.epsg.is_none() || label.georef.epsg == chip.georef.epsg;
-    let same_place = match (label.georef.bbox, chip.georef.bbox) {
-        (Some(l), Some(c)) => (0..4).all(|i| (l[i] - c[i]).abs() <= chip.georef.pixel[i % 2] / 2.0),
-        _ => true,
-    };
-    if same_crs && same_place {
+    if same_place(&label.georef, &chip.georef) {
         return Ok(());
     }
-    let extent = |h: &Header| {
-        let epsg = h.georef.epsg.map_or("no CRS".to_owned(), |e| format!("EPSG:{e}"));
-        h.georef.bbox.map_or(epsg.clone(), |b| format!("{} {} {} {} ({epsg})", b[0], b[1], b[2], b[3]))
-    };
-    let message = format!("`{name}` covers {}, its chip `{chip_name}` covers {}", extent(label), extent(chip));
+    let (own, its) = (label.georef.extent(), chip.georef.extent());
+    let message = format!("`{name}` covers {own}, its chip `{chip_name}` covers {its}");
     Err(ChipError::new(Reason::LabelExtent, message))
-}
-
-/// Applies the cloud rule, normalises, and sets what is not finite to 0, in place. Returns how many values, of all
-/// bands, were not finite.
-///
-/// `pixels` `[13, n]` are raw on entry and normalised on return; `labels` and `clouds` are `[n]`. `Ignore`: pixels stay,
-/// the label under cloud or shadow is ignored. `ClayV0`: there all bands are raw 0, so `-mean / std`, and the label is
-/// land.
-pub fn prepare(pixels: &mut [f32], labels: &mut [u8], clouds: Option<&[u8]>, rule: Clouds) -> u64 {
-    let n = labels.len();
-    let cloudy = |i: usize| clouds.is_some_and(|c| c[i] != 0);
-    let mut nonfinite = 0;
-    for (band, plane) in pixels.chunks_exact_mut(n).enumerate().take(BANDS) {
-        for (i, value) in plane.iter_mut().enumerate() {
-            nonfinite += u64::from(!value.is_finite());
-            if rule == Clouds::ClayV0 && cloudy(i) {
-                *value = 0.0;
-            }
-            let normal = normalise(band, *value);
-            *value = if normal.is_finite() { normal } else { 0.0 };
-        }
-    }
-    for (_, label) in labels.iter_mut().enumerate().filter(|(i, _)| cloudy(*i)) {
-        *label = if rule == Clouds::ClayV0 { LAND } else { IGNORED };
-    }
-    nonfinite
 }
 
 /// Water, land and ignored pixels of a label.
@@ -143,32 +122,6 @@ pub fn count(labels: &[u8]) -> [u64; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Four pixels: clear, cloud, shadow over a NaN, clear NaN.
-    fn prepared(rule: Clouds) -> (Vec<f32>, Vec<u8>, u64) {
-        let mut pixels = vec![100.0; BANDS * 4];
-        for band in 0..BANDS {
-            pixels[band * 4 + 2] = f32::NAN;
-            pixels[band * 4 + 3] = f32::NEG_INFINITY;
-        }
-        let mut labels = vec![1, 1, 1, 255];
-        let nonfinite = prepare(&mut pixels, &mut labels, Some(&[0, 1, 2, 0]), rule);
-        (pixels, labels, nonfinite)
-    }
-
-    #[test]
-    fn the_two_cloud_rules() {
-        let (pixels, labels, nonfinite) = prepared(Clouds::Ignore);
-        assert_eq!(labels, [1, 255, 255, 255]);
-        assert_eq!(nonfinite, 26);
-        assert_eq!(pixels[..4], [normalise(0, 100.0), normalise(0, 100.0), 0.0, 0.0]);
-
-        let (pixels, labels, nonfinite) = prepared(Clouds::ClayV0);
-        assert_eq!(labels, [1, 0, 0, 255]);
-        assert_eq!(nonfinite, 26);
-        let zero = normalise(0, 0.0);
-        assert_eq!(pixels[..4], [normalise(0, 100.0), zero, zero, 0.0]);
-    }
 
     #[test]
     fn counting() {

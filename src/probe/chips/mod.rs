@@ -1,29 +1,34 @@
-//! Flood chips: a data set read once into a memory-mapped cache.
+//! Flood chips: a data set read once, raw, into a memory-mapped cache.
 //!
 //! ```text
-//! folder -> scan -> chip (tiff, georef, labels) -> prepare (cloud rule, encode) -> cache -> Dataset -> split
+//! folder -> layout (tiff, georef, labels) -> fill -> cache -> Dataset (manifest, split, leak) -> RawChip, labels
 //! ```
+//!
+//! Knows no encoder: cloud rule and normalisation of the pixels come after it.
 
 mod cache;
-mod chip;
 mod dataset;
 pub mod encode;
+mod fill;
 mod georef;
 mod inspect;
 mod labels;
+pub mod layout;
+mod leak;
+mod manifest;
 mod picture;
 mod raw;
-mod scan;
+mod record;
 mod split;
 mod tiff;
+mod units;
 
-use crate::domain::{Failure, Fault, Reason};
+use crate::domain::{Failure, Fault, Reason, Refusal};
 
-pub use chip::PATCH;
 pub use dataset::Dataset;
 pub use georef::Place;
 pub use inspect::{ChipReport, DatasetReport, inspect_chip, inspect_dir};
-pub use picture::{draw_chips, draw_prediction, picture_path};
+pub use picture::{draw_chips, draw_prediction};
 pub use raw::RawChip;
 pub use split::Fold;
 
@@ -52,6 +57,12 @@ impl ChipError {
     /// Puts the file's name before the message.
     fn about(self, name: &str) -> Self {
         Self { message: format!("`{name}` {}", self.message), ..self }
+    }
+
+    /// As the refusal of the chip at `path`, with what to do.
+    pub(crate) fn refusal(self, path: &str) -> Refusal {
+        let reason = self.reason;
+        Refusal { path: path.to_owned(), reason, message: Failure::from(self).text() }
     }
 
     /// Surroundings: the data folder is away or empty (not mounted), or a file of ours cannot be written. Final: what is

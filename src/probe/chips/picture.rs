@@ -3,17 +3,15 @@
 use std::{
     fs,
     io::{self, BufWriter},
-    path::{Path, PathBuf},
+    path::Path,
 };
-
-use crate::domain::Reason;
 
 use super::{
-    ChipError,
+    ChipError, RawChip,
     dataset::Dataset,
-    encode::denormalise,
     labels::{LAND, WATER},
 };
+use crate::domain::{Band, ChipRecord, Reason};
 
 type Rgb = [u8; 3];
 
@@ -24,25 +22,21 @@ const GREY: Rgb = [128, 128, 128];
 const RED: Rgb = [208, 60, 48];
 const ORANGE: Rgb = [242, 156, 31];
 
-/// Writes `<dir>/<event>/<stem>.rgb.png`, `.sar.png` and `.label.png` for every chip; what is there is replaced.
+/// Writes the layers `rgb`, `sar` and `label` of every chip, each where [`ChipRecord::picture`] has it below `dir`; what
+/// is there is replaced.
 ///
 /// # Errors
 /// `picture`, naming the file that could not be written.
 pub fn draw_chips(dataset: &Dataset, dir: &Path) -> Result<(), ChipError> {
     for (i, chip) in dataset.chips().iter().enumerate() {
-        let (side, pixels) = (chip.side as usize, dataset.pixels(i));
-        let path = |layer| picture_path(dir, &chip.event, &chip.source_url, layer);
-        write_png(&path("rgb"), side, &rgb(pixels, side * side))?;
-        write_png(&path("sar"), side, &sar(pixels, side * side))?;
+        let (side, raw) = (chip.side as usize, dataset.raw(i));
+        let path = |layer| dir.join(ChipRecord::picture(&chip.path, layer));
+        write_png(&path("rgb"), side, &rgb(&raw))?;
+        write_png(&path("sar"), side, &sar(&raw))?;
         let label: Vec<Rgb> = dataset.labels(i).iter().map(|l| label_colour(*l)).collect();
         write_png(&path("label"), side, &label)?;
     }
     Ok(())
-}
-
-/// Where a chip's picture of a layer lies: `<dir>/<event>/<stem>.<layer>.png`.
-pub fn picture_path(dir: &Path, event: &str, stem: &str, layer: &str) -> PathBuf {
-    dir.join(event).join(format!("{stem}.{layer}.png"))
 }
 
 /// Writes a prediction against its label: water found is blue, land taken for water red, water taken for land orange,
@@ -77,22 +71,23 @@ fn label_colour(label: u8) -> Rgb {
     }
 }
 
-/// B04, B03, B02, each stretched between its 2nd and 98th percentile.
-fn rgb(pixels: &[f32], n: usize) -> Vec<Rgb> {
-    join([2, 1, 0].map(|band| stretch(&raw(pixels, n, band))))
+/// B04, B03, B02, each stretched between its 2nd and 98th percentile; black where the chip lacks them.
+fn rgb(chip: &RawChip) -> Vec<Rgb> {
+    join([Band::B04, Band::B03, Band::B02].map(|band| stretch(&values(chip, band))))
 }
 
-/// VV, VH and VV/VH in dB, each stretched.
-fn sar(pixels: &[f32], n: usize) -> Vec<Rgb> {
+/// VV, VH and VV/VH in dB, each stretched; black where the chip lacks them.
+fn sar(chip: &RawChip) -> Vec<Rgb> {
     let decibel = |v: f32| 10.0 * v.max(1e-6).log10();
-    let [vh, vv] = [10, 11].map(|band| raw(pixels, n, band).into_iter().map(decibel).collect::<Vec<f32>>());
+    let [vv, vh] = [Band::Vv, Band::Vh].map(|band| values(chip, band).into_iter().map(decibel).collect::<Vec<f32>>());
     let ratio: Vec<f32> = vv.iter().zip(&vh).map(|(vv, vh)| vv - vh).collect();
     join([stretch(&vv), stretch(&vh), stretch(&ratio)])
 }
 
-/// One band in raw units.
-fn raw(pixels: &[f32], n: usize, band: usize) -> Vec<f32> {
-    pixels[band * n..(band + 1) * n].iter().map(|v| denormalise(band, *v)).collect()
+/// One band with 0 for what is missing.
+fn values(chip: &RawChip, band: Band) -> Vec<f32> {
+    let finite = |v: &f32| if v.is_finite() { *v } else { 0.0 };
+    chip.plane(band).map_or(vec![0.0; chip.side * chip.side], |plane| plane.iter().map(finite).collect())
 }
 
 /// Values to 0..=255 between their 2nd and 98th percentile; a band without contrast is black.

@@ -33,6 +33,8 @@ pub struct Header {
     pub nodata: Option<f64>,
     /// GDAL's metadata item `date`.
     pub date: Option<String>,
+    /// GDAL's description of each band.
+    pub names: Vec<Option<String>>,
 }
 
 impl Header {
@@ -81,9 +83,11 @@ impl Tiff {
         let georef = Georef::read(&mut decoder, width, height);
         let text = |decoder: &mut Decoder<_>, tag| decoder.get_tag_ascii_string(tag).ok();
         let nodata = text(&mut decoder, Tag::GdalNodata).and_then(|t| t.trim_matches(['\0', ' ']).parse().ok());
-        let date = text(&mut decoder, Tag::Unknown(42112)).and_then(|xml| metadata_item(&xml, "date"));
+        let xml = text(&mut decoder, Tag::Unknown(42112)).unwrap_or_default();
+        let date = metadata_item(&xml, "date");
+        let names = band_names(&xml, bands);
         let dtype = dtype(sample).unwrap_or_default().to_owned();
-        let header = Header { width, height, bands, dtype, georef, nodata, date };
+        let header = Header { width, height, bands, dtype, georef, nodata, date, names };
         Ok(Self { header, decoder, sample, planar, name: name.to_owned() })
     }
 
@@ -216,6 +220,21 @@ fn metadata_item(xml: &str, name: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
+/// `<Item name="DESCRIPTION" sample="0" role="description">VV</Item>` of GDAL's metadata, for each of `bands`.
+fn band_names(xml: &str, bands: u16) -> Vec<Option<String>> {
+    let mut names = vec![None; usize::from(bands)];
+    for item in xml.split("<Item").skip(1) {
+        let Some((attributes, rest)) = item.split_once('>') else { continue };
+        let Some((_, sample)) = attributes.split_once("sample=\"") else { continue };
+        let sample = sample.split('"').next().and_then(|n| n.parse::<usize>().ok());
+        let name = sample.filter(|_| attributes.contains("role=\"description\"")).and_then(|i| names.get_mut(i));
+        if let Some(name) = name {
+            *name = rest.split_once('<').map(|(text, _)| text.trim().to_owned()).filter(|text| !text.is_empty());
+        }
+    }
+    names
+}
+
 /// Sets the photometric interpretation (tag 262) of the first image to grey, in memory.
 ///
 /// The bands of a cube and the values of a label are numbers, not colours: for a file that calls itself RGB the
@@ -286,6 +305,9 @@ mod tests {
         let xml = r#"<GDALMetadata><Item name="other">1</Item><Item name="date">2020-06-01</Item></GDALMetadata>"#;
         assert_eq!(metadata_item(xml, "date").as_deref(), Some("2020-06-01"));
         assert_eq!(metadata_item(xml, "time"), None);
+        let xml = r#"<Item name="DESCRIPTION" sample="1" role="description">VH</Item>
+            <Item name="DESCRIPTION" sample="9" role="description">B9</Item><Item name="OFFSET" sample="0">3</Item>"#;
+        assert_eq!(band_names(xml, 2), [None, Some("VH".to_owned())]);
     }
 
     #[test]

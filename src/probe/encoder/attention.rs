@@ -5,12 +5,11 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::{
     EncoderError,
-    layers::{LayerNorm, Linear},
+    layers::{Blocks, LayerNorm, Linear},
     source::Weights,
 };
-use crate::domain::EncoderFacts;
 
-// B images, T tokens, D width, H heads, W = 64 width of a head, I = H*W, r query rows of a block.
+// B images, T tokens, D width, H heads, W width of a head, I = H*W, r query rows of a block.
 
 /// The most attention scores that live at once: 16 MB of f32. A 512 px image would need 1.6 GB for all of them.
 const SCORES: usize = 4 << 20;
@@ -20,20 +19,26 @@ pub(super) struct Attention {
     width: usize,
     norm: LayerNorm,
     to_qkv: Linear,
-    /// Absent where one head is exactly as wide as the model.
+    /// See [`Blocks::skips_to_out`].
     to_out: Option<Linear>,
 }
 
 impl Attention {
-    pub(super) fn load(weights: &mut Weights, prefix: &str, shape: &EncoderFacts) -> Result<Self, EncoderError> {
+    pub(super) fn load(weights: &mut Weights, prefix: &str, blocks: &Blocks) -> Result<Self, EncoderError> {
+        let shape = blocks.shape;
         let (d, inner) = (shape.dim, shape.heads * shape.dim_head);
-        let projected = shape.heads != 1 || shape.dim_head != d;
+        let to_out = format!("{prefix}.{}", blocks.to_out);
+        let to_out = match (blocks.skips_to_out(), blocks.to_out_bias) {
+            (true, _) => None,
+            (false, true) => Some(Linear::load(weights, &to_out, inner, d)?),
+            (false, false) => Some(Linear::without_bias(weights, &to_out, inner, d)?),
+        };
         Ok(Self {
             heads: shape.heads,
             width: shape.dim_head,
             norm: LayerNorm::load(weights, &format!("{prefix}.norm"), d)?,
             to_qkv: Linear::without_bias(weights, &format!("{prefix}.to_qkv"), d, 3 * inner)?,
-            to_out: projected.then(|| Linear::load(weights, &format!("{prefix}.to_out.0"), inner, d)).transpose()?,
+            to_out,
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
-use crate::probe::checkpoint::{Checkpoint, CheckpointError};
+use crate::probe::checkpoint::CheckpointError;
 
 /// Why an encoder cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +24,6 @@ pub enum EncoderError {
 pub trait TensorSource {
     /// All values of the tensor `name`.
     fn read(&mut self, name: &str) -> Result<Vec<f32>, EncoderError>;
-}
-
-impl TensorSource for Checkpoint {
-    fn read(&mut self, name: &str) -> Result<Vec<f32>, EncoderError> {
-        Ok(self.read_f32(name)?)
-    }
 }
 
 /// Weights that are already tensors, such as those of a network that is being trained.

@@ -5,10 +5,9 @@ use candle_core::{Result as TensorResult, Tensor};
 use super::{
     EncoderError, Trace,
     attention::Attention,
-    layers::{LayerNorm, Linear},
+    layers::{Blocks, LayerNorm, Linear},
     source::Weights,
 };
-use crate::domain::EncoderFacts;
 
 // B images, T tokens, D width, M hidden width.
 
@@ -19,13 +18,13 @@ pub(super) struct Transformer {
 }
 
 impl Transformer {
-    pub(super) fn load(weights: &mut Weights, shape: &EncoderFacts) -> Result<Self, EncoderError> {
-        let norm = LayerNorm::load(weights, "transformer.norm", shape.dim)?;
+    pub(super) fn load(weights: &mut Weights, blocks: &Blocks) -> Result<Self, EncoderError> {
+        let norm = LayerNorm::load(weights, "transformer.norm", blocks.shape.dim)?;
         let layer = |i| {
-            let attention = Attention::load(weights, &format!("transformer.layers.{i}.0"), shape)?;
-            Ok((attention, Mlp::load(weights, &format!("transformer.layers.{i}.1.net"), shape)?))
+            let attention = Attention::load(weights, &format!("transformer.layers.{i}.0"), blocks)?;
+            Ok((attention, Mlp::load(weights, &format!("transformer.layers.{i}.1.net"), blocks)?))
         };
-        Ok(Self { norm, layers: (0..shape.depth).map(layer).collect::<Result<_, EncoderError>>()? })
+        Ok(Self { norm, layers: (0..blocks.shape.depth).map(layer).collect::<Result<_, EncoderError>>()? })
     }
 
     /// `[B, T, D]` to `[B, T, D]`.
@@ -40,24 +39,26 @@ impl Transformer {
     }
 }
 
-/// `net`: 0 norm, 1 linear, 2 GELU (the exact one, with erf), 4 linear; 3 and 5 are dropouts of 0.
+/// `net`: norm, linear, GELU (the exact one, with erf), linear.
 struct Mlp {
     net_0: LayerNorm,
     net_1: Linear,
-    net_4: Linear,
+    /// `net.{Blocks::second}`.
+    second: Linear,
 }
 
 impl Mlp {
-    fn load(weights: &mut Weights, prefix: &str, shape: &EncoderFacts) -> Result<Self, EncoderError> {
+    fn load(weights: &mut Weights, prefix: &str, blocks: &Blocks) -> Result<Self, EncoderError> {
+        let (dim, hidden) = (blocks.shape.dim, blocks.shape.mlp_dim);
         Ok(Self {
-            net_0: LayerNorm::load(weights, &format!("{prefix}.0"), shape.dim)?,
-            net_1: Linear::load(weights, &format!("{prefix}.1"), shape.dim, shape.mlp_dim)?,
-            net_4: Linear::load(weights, &format!("{prefix}.4"), shape.mlp_dim, shape.dim)?,
+            net_0: LayerNorm::load(weights, &format!("{prefix}.0"), dim)?,
+            net_1: Linear::load(weights, &format!("{prefix}.1"), dim, hidden)?,
+            second: Linear::load(weights, &format!("{prefix}.{}", blocks.second), hidden, dim)?,
         })
     }
 
     fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
-        let hidden = self.net_1.forward(&self.net_0.forward(x)?)?.gelu_erf()?; // [B, T, M]
-        self.net_4.forward(&hidden)
+        let hidden = self.net_1.forward_gelu(&self.net_0.forward(x)?)?; // [B, T, M]
+        self.second.forward(&hidden)
     }
 }

@@ -1,11 +1,16 @@
 //! AdamW as PyTorch's, in f32: the weights decay first, `eps` is added to the corrected root.
 
+use rayon::prelude::*;
+
 use super::Parameter;
 
 pub const BETA1: f64 = 0.9;
 pub const BETA2: f64 = 0.999;
 pub const EPS: f64 = 1e-8;
 pub const WEIGHT_DECAY: f64 = 0.01;
+
+/// Values that one thread takes at a time; each is moved alone, so the number of threads changes none.
+const PART: usize = 1 << 16;
 
 /// The optimiser's state: first and second moments, and the number of steps.
 pub struct AdamW {
@@ -30,11 +35,14 @@ impl AdamW {
         let (new1, beta2, new2) = ((1.0 - BETA1) as f32, BETA2 as f32, (1.0 - BETA2) as f32);
         let eps = EPS as f32;
         for ((parameter, gradient), (first, second)) in parameters.iter_mut().zip(gradients).zip(&mut self.moments) {
-            for (((p, &g), m), v) in parameter.value.iter_mut().zip(gradient).zip(first).zip(second) {
-                *m += (g - *m) * new1;
-                *v = *v * beta2 + g * g * new2;
-                *p = *p * keep - step_size * (*m / (v.sqrt() / root + eps));
-            }
+            let parts = parameter.value.par_chunks_mut(PART).zip(gradient.par_chunks(PART));
+            parts.zip(first.par_chunks_mut(PART)).zip(second.par_chunks_mut(PART)).for_each(|(((p, g), m), v)| {
+                for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                    *m += (g - *m) * new1;
+                    *v = *v * beta2 + g * g * new2;
+                    *p = *p * keep - step_size * (*m / (v.sqrt() / root + eps));
+                }
+            });
         }
     }
 }

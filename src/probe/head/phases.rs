@@ -13,6 +13,8 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::column_sums;
+
 // B chips, h×w grid, C channels in, O channels out, R = B*(h+2)*(w+2) rows with the border.
 
 /// What of the kernel (in its own order) a phase's first and second tap are, in one dimension.
@@ -118,10 +120,4 @@ impl Phases {
         let x = spread.matmul(&back)?.reshape((b, h + 2, w + 2, c))?;
         Ok(Gradients { x: x.narrow(1, 1, h)?.narrow(2, 1, w)?.contiguous()?, weight, bias })
     }
-}
-
-/// `[N, O]` to `[O]`, as a product: candle's own sum adds one by one, and loses two digits over many rows.
-pub(super) fn column_sums(x: &Tensor) -> Result<Tensor> {
-    let ones = Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?;
-    ones.matmul(x)?.squeeze(0)
 }

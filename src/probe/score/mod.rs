@@ -1,8 +1,4 @@
-//! Scores: counts pooled over chips and folds, and what seeds make of them.
-
-mod summary;
-
-pub use summary::{summarise, summarise_seeds};
+//! Scores: counts pooled over chips and folds.
 
 use crate::domain::{Confusion, Metrics};
 

@@ -14,11 +14,15 @@ mod service;
 use serde::Serialize;
 
 pub use checkpoints::{CheckpointFilter, CheckpointItem};
+pub use line::{ChosenLine, LineChoice, LineRow};
 pub use point::{Other, PointItem};
-pub use result::ResultItem;
+pub use result::HeadItem;
 pub use runs::RunItem;
-pub use series::{SeriesFilter, SeriesItem};
+pub use series::{SeriesFilter, SeriesItem, SeriesName};
 pub use service::{LastScore, QueueDepth};
+
+/// What an epoch shows, as a table `shown_points` before a query; a view cannot take the line that is asked for.
+const SHOWN_POINTS: &str = include_str!("shown_points.sql");
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

@@ -4,13 +4,14 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
 
+use super::{ChosenLine, SHOWN_POINTS};
 use crate::{
     domain::{
-        CheckpointId, Context, Digest, DueReason, Epoch, Format, JobId, Reason, ResultId, RunId, RunName, Shown,
+        Basis, CheckpointId, Context, Digest, DueReason, Epoch, Format, HeadId, JobId, Reason, RunId, RunName, Shown,
         ValueSource,
     },
     error::Result,
-    store::{LineKey, Store},
+    store::Store,
 };
 
 /// A point of a curve, its checkpoint and its latest probe job.
@@ -55,20 +56,20 @@ pub struct PointItem {
     pub created_at: String,
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
+    /// The stored head of its score.
     #[serde(skip)]
     #[schema(ignore)]
-    pub result_id: Option<ResultId>,
-    /// What the latest probe job is or was computed under.
+    pub head_id: Option<HeadId>,
+    /// What the latest probe job is or was of.
     #[serde(skip)]
     #[schema(ignore)]
-    #[sqlx(rename = "key")]
-    pub line_key: Option<String>,
+    pub key: Option<String>,
 }
 
 impl PointItem {
-    /// The protocol and the data set of its latest probe, once that was claimed.
-    pub fn line_key(&self) -> Option<LineKey> {
-        self.line_key.as_deref().and_then(|key| key.parse().ok())
+    /// Data set, assignment and preparation of its latest probe, once that was claimed.
+    pub fn basis(&self) -> Option<Basis> {
+        self.key.as_deref().and_then(|key| key.parse().ok())
     }
 }
 
@@ -91,35 +92,38 @@ impl From<PointItem> for Other {
     }
 }
 
-/// All columns of an item of the points `p`. A score that is kept from another line is no score here, and says so.
+/// All columns of an item of the points `p`. What has a score under another line only says so.
 const ITEM: &str = "
     select p.run, p.attempt, p.epoch, p.epoch_source, p.global_step, p.step_source, p.state,
-           coalesce(case when p.result_id is null and p.state = 'done' then 'other-line' end, j.reason,
+           coalesce(case when p.head_id is null and p.state = 'done' then 'other-line' end, j.reason,
                case p.state when 'held' then 'not-due-yet' when 'skipped' then 'not-due' end) as reason,
            j.message, p.due_reason, c.id as checkpoint_id, c.path, c.format, c.file_digest, c.about, p.weights_digest,
-           x.line, p.context, p.job_id, j.tries, coalesce(j.created_at, p.created_at) as created_at, j.started_at,
-           j.finished_at, p.result_id, j.key
+           p.line, p.context, p.job_id, j.tries, coalesce(j.created_at, p.created_at) as created_at, j.started_at,
+           j.finished_at, p.head_id, j.key
     from shown_points p
     left join jobs j on j.id = p.job_id
-    left join results x on x.id = p.result_id
     left join checkpoints c on c.id = (select min(id) from checkpoints where point_id = p.id)";
 
 impl Store {
-    /// The points of an epoch, that which the epoch shows first. Empty where it was never seen.
-    pub async fn points_of_epoch(&self, run: RunId, epoch: Epoch, attempt: Option<u32>) -> Result<Vec<PointItem>> {
-        let sql = format!(
-            "{ITEM} where p.run_id = ?1 and p.epoch = ?2 and (?3 is null or p.attempt = ?3) order by p.place limit 1000"
-        );
-        let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run).bind(epoch).bind(attempt);
-        Ok(rows.fetch_all(self.pool()).await?)
+    /// The points of an epoch, that which the epoch shows under the line first. Empty where it was never seen.
+    pub async fn points_of_epoch(
+        &self,
+        run: RunId,
+        line: &ChosenLine,
+        epoch: Epoch,
+        attempt: Option<u32>,
+    ) -> Result<Vec<PointItem>> {
+        let sql = format!("{SHOWN_POINTS}{ITEM} where ?5 is null or p.attempt = ?5 order by p.place limit 1000");
+        let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run).bind(&line.line).bind(epoch).bind(epoch);
+        Ok(rows.bind(attempt).fetch_all(self.pool()).await?)
     }
 
-    /// The epoch of the highest step that has a score under the run's present line.
-    pub async fn latest_scored(&self, run: RunId, attempt: Option<u32>) -> Result<Option<Epoch>> {
-        let sql = "select p.epoch from points p join runs r on r.id = p.run_id where p.run_id = ?1 \
-                   and (?2 is null or p.attempt = ?2) and exists (select 1 from jobs j join results x on x.id = j.result_id \
-                       where j.point_id = p.id and j.state = 'done' and x.line = r.line) \
+    /// The epoch of the highest step that has a score under a line.
+    pub async fn latest_scored(&self, run: RunId, line: &ChosenLine, attempt: Option<u32>) -> Result<Option<Epoch>> {
+        let sql = "select p.epoch from points p where p.run_id = ?1 and (?2 is null or p.attempt = ?2) \
+                   and exists (select 1 from scores s where s.point_id = p.id and s.line = ?3) \
                    order by p.global_step desc, p.attempt desc limit 1";
-        Ok(sqlx::query_scalar(sql).bind(run).bind(attempt).fetch_optional(self.pool()).await?)
+        let Some(line) = &line.line else { return Ok(None) };
+        Ok(sqlx::query_scalar(sql).bind(run).bind(attempt).bind(line).fetch_optional(self.pool()).await?)
     }
 }

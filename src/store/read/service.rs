@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use crate::{
-    domain::{Epoch, JobKind, RunName, State},
+    domain::{Epoch, HeadName, JobKind, RunName, State},
     error::Result,
     store::{Store, jobs::kinds},
 };
@@ -16,10 +16,12 @@ pub struct QueueDepth {
     pub jobs: i64,
 }
 
-/// The last score of a run, and how many epochs its training is ahead of it.
+/// The last score of a run and head, and how many epochs the training is ahead of it.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct LastScore {
     pub run: RunName,
+    /// `None` where the run has no score.
+    pub head: Option<HeadName>,
     pub epoch: Option<Epoch>,
     pub iou: Option<f64>,
     /// The highest epoch seen less the epoch of the last score; of a run without a score, all epochs seen.
@@ -43,7 +45,7 @@ impl Store {
         Ok(sqlx::query_scalar(sql).fetch_one(self.pool()).await?)
     }
 
-    /// The last score of every run that has points.
+    /// The last score of every run that has points, a row per head.
     pub async fn last_scores(&self) -> Result<Vec<LastScore>> {
         Ok(sqlx::query_as(include_str!("last_scores.sql")).fetch_all(self.pool()).await?)
     }

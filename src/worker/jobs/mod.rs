@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use pin::Pin;
-pub use probe::{Probe, ProbeOutput};
+pub use probe::{Probe, ProbeOutput, preparer};
 pub use scan::{Scan, ScanOutput, Scanned};
 
 use super::Runner;

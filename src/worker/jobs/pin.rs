@@ -11,8 +11,9 @@ use super::{
     Job, Machine, Place,
 };
 use crate::{
+    config,
     domain::{Failure, JobKind, Pinned, Progress},
-    probe::checkpoint::{self, Options},
+    probe::weights::{self, Options},
     queue::{Claimed, Output},
 };
 
@@ -27,6 +28,10 @@ pub struct Pin {
     /// Where the copy goes, under its weights digest.
     pub pins: PathBuf,
     pub opaque_globals: Vec<String>,
+    /// `probe.prefix`.
+    pub prefix: String,
+    /// A `metadata.yaml` that was posted with the file.
+    pub metadata: Option<PathBuf>,
 }
 
 impl Job for Pin {
@@ -36,8 +41,12 @@ impl Job for Pin {
     type Output = Pinned;
 
     fn work(&self, _: &Machine, _: &mut dyn FnMut(Progress)) -> Result<Pinned, Failure> {
-        let options = Options { opaque_globals: self.opaque_globals.clone() };
-        let pinned = checkpoint::pin(&self.path, &self.pins, &options)?;
+        let options = Options {
+            opaque_globals: self.opaque_globals.clone(),
+            prefix: self.prefix.clone(),
+            metadata: self.metadata.clone(),
+        };
+        let pinned = weights::pin(&self.path, &self.pins, &options)?;
         Ok(Pinned { about: bounded(pinned.about, MOST_ABOUT), ..pinned })
     }
 }
@@ -46,14 +55,20 @@ impl Job for Pin {
 pub(super) async fn serve(runner: &Runner, claimed: &Claimed, stop: &CancellationToken) -> Result<(), Failure> {
     let id = claimed.job.checkpoint_id.ok_or_else(|| internal("a pin job without a checkpoint"))?;
     let item = runner.store.checkpoint(id).await.map_err(|error| unreadable(&error))?;
-    let pinned = pin(runner, claimed, item.path).await?;
+    let pinned = pin(runner, claimed, item.path, item.posted.0.metadata).await?;
     runner.finish(claimed.job.id, Output::Pin(&pinned), stop).await
 }
 
-/// Pins a file into the folder of pins.
-pub(super) async fn pin(runner: &Runner, claimed: &Claimed, path: String) -> Result<Pinned, Failure> {
-    let opaque_globals = runner.config.probe.opaque_globals.clone();
-    let job = Pin { path: path.into(), pins: runner.store.folder().pins(), opaque_globals };
+/// Pins a file into the folder of pins; `metadata` is the `metadata.yaml` that was posted with it.
+pub(super) async fn pin(
+    runner: &Runner,
+    claimed: &Claimed,
+    path: String,
+    metadata: Option<String>,
+) -> Result<Pinned, Failure> {
+    let config::Probe { opaque_globals, prefix, .. } = runner.config.probe.clone();
+    let (pins, metadata) = (runner.store.folder().pins(), metadata.map(PathBuf::from));
+    let job = Pin { path: path.into(), pins, opaque_globals, prefix, metadata };
     runner.work(claimed, &job, runner.config.intake.give_up).await
 }
 

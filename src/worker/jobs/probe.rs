@@ -1,6 +1,9 @@
 //! Embeds, fits, scores.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -11,10 +14,11 @@ use super::{
     Job, Machine, Place, write_whole,
 };
 use crate::{
-    domain::{Failure, Fault, JobKind, Metric, ProbeReport, Progress, Reason, Seconds},
+    config::{self, Size},
+    domain::{Digest, Failure, Fault, JobKind, Metric, ProbeReport, Progress, Reason, Seconds},
     probe::{self, ProbeRequest},
-    queue::{Claimed, Output},
-    store::{ProbeSubject, ResultKey, age_of},
+    queue::{Claimed, Output, Prepare, Target},
+    store::{ProbeSubject, age_of},
 };
 
 /// What to probe.
@@ -51,15 +55,20 @@ impl Job for Probe {
 pub(super) async fn serve(runner: &Runner, claimed: &Claimed, stop: &CancellationToken) -> Result<(), Failure> {
     let point = claimed.job.point_id.ok_or_else(|| internal("a probe job without a point"))?;
     let subject = runner.store.probe_subject(point).await.map_err(|error| unreadable(&error))?;
-    let line = runner.queue.line().ok_or_else(|| internal("a probe before the data set was scanned"))?;
-    let key = ResultKey { weights: subject.weights, line };
+    let target = match &claimed.target {
+        Some(Ok(target)) => target,
+        Some(Err(refusal)) => return Err(refusal.clone()),
+        None => return Err(internal("a probe before the data set was scanned")),
+    };
     info!(run = %subject.run, epoch = subject.epoch.0, global_step = subject.global_step, "probing");
-    let report = report(runner, claimed, &subject, &key).await?;
+    let report = report(runner, claimed, &subject, target).await?;
     runner.finish(claimed.job.id, Output::Probe(&report), stop).await?;
     // It is in the database now.
-    let _ = tokio::fs::remove_file(runner.store.folder().report(&key)).await;
-    let iou = report.summary.get(&Metric::Iou).and_then(|summary| summary.mean);
-    info!(run = %subject.run, epoch = subject.epoch.0, iou, "probed");
+    let _ = tokio::fs::remove_file(file(runner, target)).await;
+    for (head, told) in &report.heads {
+        let iou = told.summary.get(&Metric::Iou).and_then(|summary| summary.mean);
+        info!(run = %subject.run, epoch = subject.epoch.0, %head, iou, "probed");
+    }
     runner.metrics.observe_seconds_to_score(age_of(&claimed.job.created_at).as_secs_f64());
     runner.metrics.observe_stages(&report.seconds);
     runner.status.update(|facts| {
@@ -69,25 +78,43 @@ pub(super) async fn serve(runner: &Runner, claimed: &Claimed, stop: &Cancellatio
     Ok(())
 }
 
+/// What the science resolves of an encoder and a data set, for the queue. What the chips lack is no passing trouble.
+pub fn preparer(settings: config::Probe) -> Arc<Prepare> {
+    Arc::new(move |encoder, dataset| {
+        let resolved = probe::resolve(&settings, encoder, dataset);
+        resolved.map(|resolved| resolved.preparation).map_err(|error| Failure { fault: Fault::Final, ..error.into() })
+    })
+}
+
+/// The digests of the heads that a target is to fit.
+fn missing(target: &Target) -> Vec<Digest> {
+    target.missing.iter().map(|head| head.digest()).collect()
+}
+
+/// Where the report of a target lies until it is stored.
+fn file(runner: &Runner, target: &Target) -> PathBuf {
+    runner.store.folder().report(&target.key, &missing(target))
+}
+
 /// The report: one that an earlier life of the daemon left on disk, else computed now.
 async fn report(
     runner: &Runner,
     claimed: &Claimed,
     subject: &ProbeSubject,
-    key: &ResultKey,
+    target: &Target,
 ) -> Result<ProbeReport, Failure> {
-    let file = runner.store.folder().report(key);
+    let file = file(runner, target);
     if !file.exists() {
-        let request = request(runner, claimed, subject, key).await?;
+        let request = request(runner, claimed, subject, target).await?;
         let job = Probe { request, report: file.clone() };
         runner.work(claimed, &job, runner.config.worker.timeout).await?;
     }
     let parse = |file: &Path| serde_json::from_slice(&std::fs::read(file)?).map_err(std::io::Error::from);
     let report: Result<ProbeReport, Failure> = read(file.clone(), parse).await;
-    let report = report.and_then(|report| match key.is_of(&report) {
+    let report = report.and_then(|report| match target.key.is_of(&report, &missing(target)) {
         true => Ok(report),
         false => {
-            let message = format!("`{}` holds a report of other weights, protocol or data", file.display());
+            let message = format!("`{}` holds a report of other weights, data, preparation or heads", file.display());
             Err(Failure::new(Reason::WrongReport, Fault::Passing, message))
         }
     });
@@ -102,7 +129,7 @@ async fn request(
     runner: &Runner,
     claimed: &Claimed,
     subject: &ProbeSubject,
-    key: &ResultKey,
+    target: &Target,
 ) -> Result<ProbeRequest, Failure> {
     let (folder, worker) = (runner.store.folder(), &runner.config.worker);
     Ok(ProbeRequest {
@@ -117,9 +144,11 @@ async fn request(
         share_gpu: worker.share_gpu,
         gpu_memory: worker.gpu_memory,
         cache: folder.caches(),
+        cache_bytes: Size(runner.store.usage().await.room_for_caches(runner.config.store.max_bytes.0)),
         dump: None,
-        pictures: Some(folder.pictures_of(key.weights, key.line)),
-        expected_dataset: Some(key.line.dataset),
+        pictures: Some(folder.pictures_of(&target.key)),
+        heads: target.missing.clone(),
+        expected: Some(target.key.basis),
     })
 }
 
@@ -133,7 +162,7 @@ async fn pinned(runner: &Runner, claimed: &Claimed, subject: &ProbeSubject) -> R
         let message = format!("the pinned encoder of `{}` was removed for space, and {why}", subject.path);
         Failure::new(Reason::PinMissing, Fault::Final, message)
     };
-    match super::pin::pin(runner, claimed, subject.path.clone()).await {
+    match super::pin::pin(runner, claimed, subject.path.clone(), subject.metadata.clone()).await {
         Ok(pinned) if pinned.weights_digest == subject.weights => Ok(pin),
         Ok(_) => Err(missing("the file holds other weights now")),
         Err(failure) if failure.reason == Reason::Stopped || failure.fault == Fault::Surroundings => Err(failure),

@@ -26,8 +26,8 @@ pub struct Scan {
     pub settings: config::Probe,
     /// The folder where decoded chips are kept.
     pub cache: PathBuf,
-    /// [`Scanned`] goes to `<datasets>/<digest>.json`, pictures to
-    /// `<datasets>/<digest>/<event>/<stem>.{rgb,sar,label}.png`.
+    /// [`Scanned`] goes to `<datasets>/<digest>.json`, the pictures `rgb`, `sar` and `label` of a chip to where
+    /// [`ChipRecord::picture`] has them below `<datasets>/<digest>`.
     pub datasets: PathBuf,
     /// `auto`, `cpu`, `cuda:N`, `metal`.
     pub device: String,
@@ -73,8 +73,9 @@ impl Job for Scan {
         let dataset = Dataset::open(&self.settings, &self.cache, progress)?;
         let digest = dataset.summary().digest;
         let file = self.datasets.join(format!("{digest}.json"));
-        // The file is written last: where it is, the pictures were drawn.
-        if !file.exists() {
+        // The file is written last: where it is, the pictures were drawn, of these labels if they count the same.
+        let counts = |chips: &[ChipRecord]| chips.iter().map(|c| (c.water, c.land, c.ignored)).collect::<Vec<_>>();
+        if !Scanned::read(&file).is_ok_and(|drawn| counts(&drawn.chips) == counts(dataset.chips())) {
             draw_chips(&dataset, &self.datasets.join(digest.to_string()))?;
         }
         write_whole(&file, &Scanned { dataset: dataset.summary().clone(), chips: dataset.chips().to_vec() })?;
@@ -117,6 +118,9 @@ pub(super) async fn serve(runner: &Runner, claimed: &Claimed, stop: &Cancellatio
     for refusal in &dataset.refused {
         warn!(path = refusal.path, reason = %refusal.reason, message = refusal.message, "a chip cannot be used");
     }
+    for warning in &dataset.warnings {
+        warn!(path = warning.path, reason = %warning.reason, message = warning.message, "a chip looks wrong");
+    }
     let path = runner.config.probe.data.display().to_string();
     runner.finish(claimed.job.id, Output::Scan { path: &path, dataset: &dataset, chips: &chips }, stop).await?;
     let (chips, refused) = (dataset.chips, dataset.refused.len());
@@ -157,7 +161,7 @@ mod tests {
         assert_eq!(scanned.dataset.digest, output.dataset);
         assert_eq!(scanned.dataset.chips, scanned.chips.len() as u64);
         let chip = &scanned.chips[0];
-        let pictures = scan.datasets.join(output.dataset.to_string()).join(&chip.event);
-        assert!(pictures.join(format!("{}.label.png", chip.source_url)).is_file());
+        let pictures = scan.datasets.join(output.dataset.to_string());
+        assert!(pictures.join(ChipRecord::picture(&chip.path, "label")).is_file());
     }
 }

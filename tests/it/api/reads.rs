@@ -3,17 +3,23 @@
 use std::path::PathBuf;
 
 use clay_probe::{
-    domain::{Digest, Metric, RunName},
+    config,
+    domain::{Digest, HeadName, LineKey, RunName},
     intake::Submissions,
-    queue::{Output, Queue},
-    store::LineKey,
+    store::ResultKey,
 };
 use serde_json::{Value, json};
 
-use super::site::{RUN, Site, checkpoint_bytes, science};
+use super::site::{RUN, Site, another_queue, checkpoint_bytes, science};
 
 async fn filled() -> Site {
     Site::filled(|_, _| {}).await
+}
+
+/// The line of the configured head.
+fn line() -> LineKey {
+    let report = &science().report;
+    report.basis().line(HeadName::Conv, report.heads[&HeadName::Conv].digest)
 }
 
 fn epochs(page: &Value) -> Vec<i64> {
@@ -26,8 +32,8 @@ async fn series_one_entry_per_epoch() {
     let series = site.json("/probes").await;
     assert_eq!((&series["run"], &series["metric"], &series["next"]), (&json!(RUN), &json!("iou"), &Value::Null));
     assert_eq!(epochs(&series), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    let keys = "run attempt epoch global_step state reason checkpoint_id weights_digest line protocol_digest \
-                dataset_digest metric value low high interval n_seeds n_events n_chips seed_std event_std verdict context \
+    let keys = "run attempt epoch global_step state reason checkpoint_id weights_digest line series head \
+                dataset_digest assignment preparation_digest notes null_fits metric value low high interval n_seeds n_events n_chips seed_std event_std verdict context \
                 job_id device progress created_at finished_at";
     for item in series["items"].as_array().unwrap() {
         for key in keys.split_whitespace() {
@@ -36,10 +42,13 @@ async fn series_one_entry_per_epoch() {
     }
     let item = |epoch: usize| &series["items"][epoch];
     assert_eq!(item(5)["attempt"], 1, "the newest attempt");
-    assert_eq!((&item(5)["value"], &item(5)["n_seeds"], &item(5)["low"]), (&json!(0.6), &json!(2), &json!(0.54)));
-    let line = LineKey { protocol: science().report.protocol_digest, dataset: science().dataset.digest };
-    assert_eq!(item(5)["line"], json!(line.name()));
-    assert_eq!(item(5)["protocol_digest"], json!(line.protocol.to_string()));
+    assert_eq!((&item(5)["value"], &item(5)["n_seeds"], &item(5)["low"]), (&json!(0.6), &json!(2), &json!(0.5375)));
+    let line = line();
+    assert_eq!((&item(5)["line"], &series["line"]), (&json!(line.name()), &json!(line.name())));
+    assert_eq!((&item(5)["head"], &item(5)["series"]), (&json!("conv"), &json!("main")));
+    assert_eq!(item(5)["assignment"], json!(line.assignment.to_string()));
+    assert_eq!(item(5)["preparation_digest"], json!(line.preparation.to_string()));
+    assert!(item(5).get("protocol_digest").is_none());
     assert_eq!((&item(3)["state"], &item(3)["reason"]), (&json!("failed"), &json!("out-of-memory")));
     assert_eq!((&item(3)["value"], &item(3)["n_seeds"]), (&Value::Null, &Value::Null));
     assert!(item(3)["finished_at"].is_string());
@@ -77,7 +86,7 @@ async fn series_in_pages_and_by_run() {
             .problem(400)
             .contains("`iou`, `dice`, `f1`, `precision`, `recall`, `loss`")
     );
-    assert!(site.get("/probes?epochs=4").await.problem(400).contains("`run`, `metric`, `from`, `to`"));
+    assert!(site.get("/probes?epochs=4").await.problem(400).contains("`run`, `metric`, `head`, `line`, `from`, `to`"));
     assert!(site.get("/probes?limit=0").await.problem(400).contains("1 to 1000"));
     site.get("/probes?limit=1001").await.problem(400);
     site.get("/probes?from=x").await.problem(400);
@@ -86,7 +95,11 @@ async fn series_in_pages_and_by_run() {
 #[tokio::test]
 async fn nothing_seen_yet() {
     let site = Site::empty(|_, _| {}).await;
-    assert_eq!(site.json("/probes").await, json!({"run": null, "metric": "iou", "items": [], "next": null}));
+    assert_eq!(
+        site.json("/probes").await,
+        json!({"run": null, "head": "conv", "line": null, "metric": "iou", "items": [], "next": null})
+    );
+    assert_eq!(site.json("/lines").await, json!({"run": null, "items": [], "next": null}));
     assert_eq!(site.json("/checkpoints").await, json!({"items": [], "next": null}));
     assert_eq!(site.json("/runs").await, json!({"items": [], "next": null}));
     assert!(site.get("/probes/0").await.problem(404).contains("POST /checkpoints"));
@@ -103,11 +116,15 @@ async fn one_probe_whole() {
         (&probe["state"], &probe["device"], &probe["device_reason"]),
         (&json!("done"), &json!("cpu"), &json!("asked for"))
     );
-    let std = report.summary[&Metric::Iou].std;
-    assert_eq!(
-        probe["summary"]["iou"],
-        json!({"mean": 0.6, "std": std, "n": 2, "low": 0.54, "high": 0.65, "interval": "seed_minmax"})
-    );
+    let mut iou = probe["summary"]["iou"].clone();
+    let std = iou["std"].take().as_f64().unwrap();
+    assert!((std - 0.125 / 2f64.sqrt()).abs() < 1e-12, "{std}");
+    // The report was made under `t95`: the ends are read off what is stored.
+    let wanted = json!({"mean": 0.6, "std": null, "n": 2, "low": 0.5375, "high": 0.6625, "interval": "seed_minmax"});
+    assert_eq!(iou, wanted);
+    assert_eq!((&probe["head"], &probe["series"]), (&json!("conv"), &json!("main")));
+    assert_eq!(probe["heads"]["conv"]["summary"], probe["summary"]);
+    assert_eq!(probe["heads"]["conv"]["settings"]["seeds"], json!([0, 1]));
     assert_eq!(
         (&probe["summary"]["precision"]["mean"], &probe["summary"]["precision"]["n"]),
         (&Value::Null, &json!(0))
@@ -127,9 +144,10 @@ async fn one_probe_whole() {
     assert_eq!((&chips[0]["n"], &chips[0]["confusion"]["tp"]), (&json!(n), &json!(tp)));
     assert_eq!((n, &chips[0]["metrics"]["loss"]), (2, &Value::Null), "both seeds, no loss");
 
-    assert_eq!((&probe["controls"], &probe["dataset"]["chips"]), (&json!([]), &json!(report.dataset.chips)));
-    assert_eq!(probe["protocol"]["revision"], 1);
-    assert_eq!(probe["protocol_digest"], json!(report.protocol_digest.to_string()));
+    assert_eq!((&probe["controls"], &probe["dataset"]["chips"]), (&json!({}), &json!(report.dataset.chips)));
+    assert_eq!(probe["preparation"]["family"], "clay-v0");
+    assert_eq!(probe["preparation_digest"], json!(report.preparation_digest.to_string()));
+    assert_eq!(probe["assignment"], json!(report.assignment.to_string()));
     assert_eq!(probe["n_chips"], json!(report.dataset.chips));
     for key in
         ["encoder", "seconds", "versions", "mean_batch_iou", "chips_encoded", "n_seeds", "n_events", "computed_at"]
@@ -189,20 +207,15 @@ async fn an_epoch_shows_the_step_with_the_score() {
 async fn scores_under_other_settings_are_not_on_the_line() {
     let site = filled().await;
     // The daemon is started again with other settings, and one point is asked for anew.
-    let other = Digest::of(b"other settings");
-    let rules = clay_probe::config::Config::load(None, &[]).unwrap().queue;
-    let queue = Queue::new(site.store.clone(), rules, std::time::Duration::ZERO, other);
-    queue.queue_scan().await.unwrap();
-    let scan = queue.claim(clay_probe::domain::JobKind::Scan).await.unwrap().unwrap();
-    let dataset = &science().dataset;
-    queue.finish(scan.job.id, Output::Scan { path: "/data", dataset, chips: &science().chips }).await.unwrap();
+    let other = config::Probe { learning_rate: 2e-3, ..science().settings.clone() };
+    let queue = another_queue(&site, &other).await;
     let cancelled = site.send(axum::http::Method::DELETE, "/checkpoints/9", &[], "").await;
     assert_eq!(cancelled.status, 200, "{}", cancelled.text);
     let path = site.json("/checkpoints/1").await["path"].clone();
     let body = serde_json::from_value(json!({"path": path, "force": true})).unwrap();
     let posted = Submissions { queue: queue.clone(), ..site.submissions.clone() }.post(body).await.unwrap();
     assert!(!posted.known, "it has no score under these settings");
-    site.score_under(&queue, other, 0.9).await;
+    site.score_with(&queue, 0.9).await;
 
     let series = site.json("/probes").await;
     assert_eq!((&series["items"][0]["value"], &series["items"][0]["state"]), (&json!(0.9), &json!("done")));
@@ -224,9 +237,10 @@ async fn curves_of_every_fit() {
     let fit = &curves["curves"][0];
     assert_eq!((&fit["head"], &fit["seed"], &fit["fold"]), (&json!("conv"), &json!(0), &json!(0)));
     let curve = fit["curve"].as_array().unwrap();
-    let order: Vec<_> =
-        curve.iter().map(|p| (p["fit_epoch"].as_i64().unwrap(), p["split"].as_str().unwrap())).collect();
-    assert_eq!(order, [(1, "train"), (1, "val"), (2, "train"), (2, "val")]);
+    let order: Vec<_> = curve.iter().map(|p| (p["fit_step"].as_i64().unwrap(), p["side"].as_str().unwrap())).collect();
+    let steps = order.iter().map(|(step, _)| *step).collect::<Vec<_>>();
+    assert!(steps.is_sorted() && steps[0] >= 1 && order.iter().any(|(_, side)| *side == "val"), "{order:?}");
+    assert_eq!((&curves["head"], &curves["line"]), (&json!("conv"), &json!(line().name())));
     assert!(curve[0]["metrics"]["loss"].is_number(), "{}", curve[0]);
 }
 
@@ -238,12 +252,16 @@ async fn pictures_come_from_the_table_of_chips() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    let line = LineKey { protocol: science().report.protocol_digest, dataset: science().dataset.digest };
+    let line = line();
     let weights = site.json("/probes/5").await["weights_digest"].as_str().unwrap().parse::<Digest>().unwrap();
+    let key = ResultKey { weights, basis: science().report.basis() };
     let stem = |n: usize| science().chips[n].path.rsplit('/').next().unwrap().trim_end_matches(".tif").to_owned();
     let (chip, event, twin) = (stem(1), &science().chips[1].event, stem(0));
     put(folder.datasets().join(format!("{}/{event}/{chip}.rgb.png", line.dataset)), "rgb");
-    put(folder.pictures_of(weights, line).join(format!("{event}/{chip}.prediction.png")), "prediction of 5");
+    put(
+        folder.predictions(&key, line.head, &line.head_digest).join(format!("{event}/{chip}.prediction.png")),
+        "prediction of 5",
+    );
     put(folder.datasets().join("secret.rgb.png"), "secret");
     let got = site.get(&format!("/probes/5/chips/{chip}.png")).await;
     assert_eq!(

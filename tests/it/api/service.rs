@@ -88,7 +88,7 @@ async fn metrics_in_the_text_of_prometheus() {
     assert_eq!(sample("clay_probe_jobs{kind=\"probe\",state=\"queued\"}"), 1.0);
     assert_eq!(sample("clay_probe_jobs{kind=\"scan\",state=\"queued\"}"), 0.0);
     assert!(sample("clay_probe_oldest_due_seconds") > 0.0);
-    assert_eq!(sample(&format!("clay_probe_last_score{{run=\"{RUN}\"}}")), 0.6);
+    assert_eq!(sample(&format!("clay_probe_last_score{{run=\"{RUN}\",head=\"conv\"}}")), 0.6);
     assert_eq!(sample(&format!("clay_probe_lag_epochs{{run=\"{RUN}\"}}")), 3.0);
     assert_eq!(sample("clay_probe_ends_total{kind=\"probe\",state=\"failed\",reason=\"out-of-memory\"}"), 1.0);
     assert_eq!(sample("clay_probe_stage_seconds_sum{stage=\"fit\"}"), 12.0);
@@ -113,6 +113,7 @@ async fn the_document_is_the_contract() {
         "/probes/{epoch}/curves",
         "/probes/{epoch}/chips/{chip}.png",
         "/datasets/{digest}/chips",
+        "/lines",
         "/runs",
         "/runs/{run}",
         "/runs/{run}/finish",
@@ -193,7 +194,7 @@ async fn status_for_a_terminal() {
         "clay-probe 0.1.0 at",
         "problem worker-start since",
         "device CPU, because no GPU was found",
-        "exp/a 1 8 11 4 0.600 (0.540 to 0.650) at epoch 5",
+        "exp/a 1 8 11 4 conv 0.600 (0.537 to 0.662) at epoch 5",
         "old – 1 0 –",
         "probing 6 exp/a 1 fit 3 of 9",
         "queued 7 exp/a 1 due: forced",
@@ -229,7 +230,11 @@ async fn status_with_a_token_and_without_a_daemon() {
 #[ignore = "serves until it is stopped"]
 async fn serve_filled() {
     let port: u16 = std::env::var("CLAY_PROBE_SERVE").unwrap().parse().unwrap();
-    let site = if std::env::var_os("EMPTY").is_some() { Site::empty(|_, _| {}).await } else { filled().await };
+    let site = match std::env::var("CLAY_PROBE_SITE").as_deref() {
+        Ok("empty") => Site::empty(|_, _| {}).await,
+        Ok("lines") => super::lines::grown().await.0,
+        _ => filled().await,
+    };
     site.status.update(|facts| {
         facts.device = Some("cpu".into());
         facts.device_reason = Some("cuda:0 is in use by python (pid 1234); reserve a GPU, or set `share_gpu`".into());

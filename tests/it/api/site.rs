@@ -13,23 +13,24 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use clay_probe::{
-    api::{ApiState, router},
-    config::{self, Config},
+    api::{ApiState, View, router},
+    config::{self, Config, Size},
     domain::{
-        ChipRecord, DatasetSummary, Digest, Failure, Fault, JobKind, Metric, ProbeReport, Progress, Reason, RunName,
-        Stage,
+        ChipRecord, ChipScore, DatasetSummary, Failure, Fault, FitNote, HeadName, HeadReport, Interval, JobKind,
+        Metric, Metrics, ProbeReport, Progress, Reason, RunName, Seed, SeedScore, Stage,
     },
     intake::{Intake, Roots, Submissions},
     probe::{
         ProbeRequest,
-        checkpoint::{self, Options},
         chips::Dataset,
         probe,
+        weights::{self, Options},
     },
-    queue::{Claimed, Output, Queue},
+    queue::{Claimed, Output, Plan, Queue, Target},
     status::Status,
     store::{Folder, Store},
-    telemetry::Metrics,
+    telemetry,
+    worker::preparer,
 };
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -46,6 +47,7 @@ pub struct Science {
     pub report: ProbeReport,
     pub dataset: DatasetSummary,
     pub chips: Vec<ChipRecord>,
+    pub settings: config::Probe,
     /// Its encoder as safetensors, and where one weight lies.
     weights: (Vec<u8>, usize),
 }
@@ -54,8 +56,12 @@ pub fn science() -> &'static Science {
     static SCIENCE: OnceLock<Science> = OnceLock::new();
     SCIENCE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let flags =
-            [("probe.data", json!(sample_data())), ("probe.fit_epochs", json!(2)), ("probe.seeds", json!([0, 1]))];
+        let flags = [
+            ("probe.data", json!(sample_data())),
+            ("probe.fit_steps", json!(2)),
+            ("probe.seeds", json!([0, 1])),
+            ("probe.heads", json!(["conv"])),
+        ];
         let settings = Config::load(None, &flags).unwrap().probe;
         let dataset = Dataset::open(&settings, dir.path(), &mut |_| {}).unwrap();
         let request = ProbeRequest {
@@ -64,24 +70,27 @@ pub fn science() -> &'static Science {
             run: RunName::default_run(),
             epoch: None,
             global_step: None,
-            settings,
+            settings: settings.clone(),
             device: "cpu".to_owned(),
             serve: true,
             share_gpu: false,
             gpu_memory: config::Size(0),
             cache: dir.path().to_owned(),
+            cache_bytes: Size(u64::MAX),
             dump: None,
             pictures: None,
-            expected_dataset: None,
+            heads: settings.head_settings(),
+            expected: None,
         };
         let report = probe(&request, 1, &mut |_| {}).unwrap();
-        let pinned = checkpoint::pin(&request.checkpoint, dir.path(), &Options::default()).unwrap();
+        let pinned = weights::pin(&request.checkpoint, dir.path(), &Options::default()).unwrap();
         // Without the epoch that the copy tells: what is posted decides.
         let copy = std::fs::read(pinned.pin).unwrap();
         let bytes = safetensors::serialize(SafeTensors::deserialize(&copy).unwrap().iter(), None).unwrap();
         let bias = SafeTensors::deserialize(&bytes).unwrap().tensor("latlon_embedding.bias").unwrap().data().as_ptr();
         let at = bias as usize - bytes.as_ptr() as usize;
-        Science { report, dataset: dataset.summary().clone(), chips: dataset.chips().to_vec(), weights: (bytes, at) }
+        let (summary, chips) = (dataset.summary().clone(), dataset.chips().to_vec());
+        Science { report, dataset: summary, chips, settings, weights: (bytes, at) }
     })
 }
 
@@ -90,6 +99,57 @@ pub fn checkpoint_bytes(number: u32) -> Vec<u8> {
     let (mut bytes, at) = science().weights.clone();
     bytes[at..at + 4].copy_from_slice(&(number as f32).to_le_bytes());
     bytes
+}
+
+/// What a queue of these settings asks of probes.
+pub fn plan(settings: &config::Probe) -> Plan {
+    Plan { heads: settings.head_settings().into(), prepare: preparer(settings.clone()) }
+}
+
+/// The settings with a second head.
+pub fn with_linear() -> config::Probe {
+    config::Probe { heads: vec![HeadName::Conv, HeadName::Linear], ..science().settings.clone() }
+}
+
+/// The queue of a daemon that is started anew on a site's store with other settings; the data set is scanned.
+pub async fn another_queue(site: &Site, settings: &config::Probe) -> Queue {
+    let rules = Config::load(None, &[]).unwrap().queue;
+    let queue = Queue::new(site.store.clone(), rules, Duration::ZERO, plan(settings));
+    queue.queue_scan().await.unwrap();
+    let scan = queue.claim(JobKind::Scan).await.unwrap().unwrap();
+    let Science { dataset, chips, .. } = science();
+    queue.finish(scan.job.id, Output::Scan { path: "/data", dataset, chips }).await.unwrap();
+    queue
+}
+
+/// A report of what a target is to fit, made of the one that was computed: the seeds' IoU lie around `iou`, of `linear`
+/// an eighth below; no precision. The first fit of `linear` is short, and its last fold has no score.
+fn report_of(target: &Target, iou: f64) -> ProbeReport {
+    let computed = &science().report;
+    let mut report = ProbeReport { weights_digest: target.key.weights, ..computed.clone() };
+    (report.fits, report.chip_scores, report.heads) = Default::default();
+    for settings in &target.missing {
+        let mut fits = computed.fits.clone();
+        fits.iter_mut().for_each(|fit| fit.head = settings.head);
+        let middle = if settings.head == HeadName::Linear { iou - 0.125 } else { iou };
+        if settings.head == HeadName::Linear {
+            fits[0].notes.push(FitNote::Underfit);
+            let last = fits.last_mut().unwrap();
+            (last.metrics, last.confusion, last.curve) = Default::default();
+            last.reason = Some(Reason::OneClassTraining);
+            last.message = Some(format!("fold {} has no water on its training side", last.fold));
+        }
+        report.fits.extend(fits);
+        let of_head = |score: &ChipScore| ChipScore { head: settings.head, ..score.clone() };
+        report.chip_scores.extend(computed.chip_scores.iter().map(of_head));
+        let seed = |(seed, off): (&Seed, f64)| {
+            let metrics = Metrics { iou: Some(middle + off), loss: Some(0.5), ..Metrics::default() };
+            SeedScore { seed: *seed, metrics }
+        };
+        let seeds = settings.seeds.iter().zip([-0.0625, 0.0625]).map(seed).collect();
+        report.heads.insert(settings.head, HeadReport::new(settings, seeds, Some(0.3), Metric::ALL, Interval::T95));
+    }
+    report
 }
 
 pub fn settings() -> config::Api {
@@ -102,7 +162,7 @@ pub struct Site {
     pub queue: Queue,
     pub submissions: Submissions,
     pub status: Status,
-    pub metrics: Metrics,
+    pub metrics: telemetry::Metrics,
     pub stop: CancellationToken,
     pub dir: tempfile::TempDir,
     /// Jobs that run for as long as the site is there.
@@ -134,16 +194,16 @@ impl Site {
         let mut config = Config::load(None, &flags).unwrap();
         change(&mut config.api, dir.path());
         let store = Store::open(&Folder::create(&dir.path().join("state")).unwrap()).await.unwrap();
-        let protocol = science().report.protocol_digest;
         // What cannot be read is given up at once.
-        let queue = Queue::new(store.clone(), config.queue, Duration::ZERO, protocol);
+        let queue = Queue::new(store.clone(), config.queue, Duration::ZERO, plan(&science().settings));
         let (roots, wake) = (Roots::new(&config.intake).unwrap(), Arc::new(Notify::new()));
-        let (status, metrics, stop) = (Status::default(), Metrics::default(), CancellationToken::new());
+        let (status, metrics, stop) = (Status::default(), telemetry::Metrics::default(), CancellationToken::new());
         let submissions =
             Submissions { store: store.clone(), queue: queue.clone(), roots: roots.clone(), wake: wake.clone() };
         let state = ApiState {
             store: store.clone(),
             config: config.api,
+            view: View { head: HeadName::Conv, interval: Interval::SeedMinmax },
             submissions: submissions.clone(),
             status: status.clone(),
             metrics: metrics.clone(),
@@ -248,7 +308,7 @@ impl Site {
     pub async fn pin(&self) {
         let claimed = self.claim(JobKind::Pin).await;
         let path = self.store.checkpoint(claimed.job.checkpoint_id.unwrap()).await.unwrap().path;
-        match checkpoint::pin(Path::new(&path), &self.store.folder().pins(), &Options::default()) {
+        match weights::pin(Path::new(&path), &self.store.folder().pins(), &Options::default()) {
             Ok(pinned) => self.queue.finish(claimed.job.id, Output::Pin(&pinned)).await.unwrap(),
             Err(error) => drop(self.queue.fail(&claimed.job, &Failure::from(error)).await.unwrap()),
         }
@@ -256,22 +316,16 @@ impl Site {
 
     /// Does the next probe job; its IoU is `iou`.
     pub async fn score(&self, iou: f64) {
-        self.score_under(&self.queue, science().report.protocol_digest, iou).await;
+        self.score_with(&self.queue, iou).await;
     }
 
-    /// The same under other settings, with a queue of theirs.
-    pub async fn score_under(&self, queue: &Queue, protocol: Digest, iou: f64) {
+    /// The same with a queue of other settings.
+    pub async fn score_with(&self, queue: &Queue, iou: f64) {
         let Some(claimed) = queue.claim(JobKind::Probe).await.unwrap() else {
             panic!("no probe job waits: {}", self.json("/checkpoints").await);
         };
-        let subject = self.store.probe_subject(claimed.job.point_id.unwrap()).await.unwrap();
-        let mut report = science().report.clone();
-        (report.weights_digest, report.protocol_digest) = (subject.weights, protocol);
-        let summary = report.summary.get_mut(&Metric::Iou).unwrap();
-        (summary.mean, summary.low, summary.high) = (Some(iou), Some(iou - 0.06), Some(iou + 0.05));
-        let precision = report.summary.get_mut(&Metric::Precision).unwrap();
-        (precision.mean, precision.std, precision.n, precision.low, precision.high) = (None, None, 0, None, None);
-        queue.finish(claimed.job.id, Output::Probe(&report)).await.unwrap();
+        let target = claimed.target.as_ref().unwrap().as_ref().unwrap();
+        queue.finish(claimed.job.id, Output::Probe(&report_of(target, iou))).await.unwrap();
     }
 
     /// The next probe job fails for good.

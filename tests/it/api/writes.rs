@@ -2,8 +2,9 @@
 
 use axum::http::Method;
 use clay_probe::{
-    api::{ApiState, check_listen, router},
+    api::{ApiState, View, check_listen, router},
     config,
+    domain::{HeadName, Interval},
 };
 use serde_json::{Value, json};
 
@@ -282,7 +283,10 @@ async fn an_empty_token_file_is_refused() {
         let config = config::Api { token_file: token_file.clone(), ..settings() };
         let (store, submissions) = (site.store.clone(), site.submissions.clone());
         let (status, metrics, stop) = (site.status.clone(), site.metrics.clone(), site.stop.clone());
-        router(ApiState { store, config, submissions, status, metrics, stop }).err().map(|error| error.to_string())
+        let view = View { head: HeadName::Conv, interval: Interval::SeedMinmax };
+        router(ApiState { store, config, view, submissions, status, metrics, stop })
+            .err()
+            .map(|error| error.to_string())
     };
     assert!(start().unwrap().contains("token"), "not there");
     std::fs::write(&token_file, "\n").unwrap();

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use clay_probe::{
     domain::Reason,
-    probe::checkpoint::{Options, inspect},
+    probe::weights::{Options, inspect},
 };
 
 use super::{
     baseline, fixture, refusal,
     torch_save::{Item, Save, call, f32_bytes, text, zip},
 };
-use crate::shared::{checkpoint_in, shared};
+use crate::shared::shared;
 
 /// The bytes of the defective file of that name.
 fn rebuilt(name: &str) -> Vec<u8> {
@@ -38,12 +38,8 @@ fn rebuilt(name: &str) -> Vec<u8> {
             save.insert("features.0.bias", &[8], "FloatStorage", f32_bytes(&[0.5; 8]));
         }
         "v1-keys.ckpt" => {
-            save.remove("patch_embedding");
-            save.remove("latlon");
-            save.remove("time_");
-            save.insert("model.encoder.cls_token", &[1, 1, 16], "FloatStorage", f32_bytes(&[0.5; 16]));
-            let generator = "model.encoder.patch_embedding.weight_generator.fc_bias.weight";
-            save.insert(generator, &[16, 16], "FloatStorage", f32_bytes(&[0.5; 256]));
+            save = Save::like(&super::families::v1());
+            save.remove("weight_generator.encoder.layers.0.linear");
         }
         "hostile-os-system.ckpt" => {
             let harm = call("posix", "system", &[text("true")]);
@@ -112,7 +108,7 @@ fn named(file: &str) -> &'static [&'static str] {
     match file {
         "hostile-os-system.ckpt" => &["posix.system"],
         "hostile-eval-state-dict.ckpt" => &["builtins.eval"],
-        "v1-keys.ckpt" => &["Clay v1"],
+        "v1-keys.ckpt" => &["Clay v1", "weight_generator.encoder.layers.0.linear1.weight", "layers.0.linear2.bias"],
         "missing-tensor.ckpt" => &["transformer.layers.1.1.net.4.bias"],
         "missing-band-group.ckpt" => &["patch_embedding.dem.proj.weight", "band group `dem`"],
         "layer-gap.ckpt" => &["transformer.layers.1.*", "transformer.layers.2.*"],
@@ -148,7 +144,9 @@ fn shared_defective_files_are_refused_by_name() {
     let folder = shared("clay/bad");
     for (file, outcome) in expected(&folder) {
         let report = inspect(&folder.join(&file), &Options::default());
-        assert_eq!(report.reason.map(Reason::as_str), outcome.get("reason").map(String::as_str), "{file}: {report}");
+        // Since Clay v1 is read, a file with a few of its names lacks the others; the shared list is older.
+        let reason = outcome.get("reason").map(|reason| if reason == "clay-v1" { "missing-tensor" } else { reason });
+        assert_eq!(report.reason.map(Reason::as_str), reason, "{file}: {report}");
         for name in named(&file) {
             let message = report.message.clone().unwrap_or_default();
             // The largest tensor of the originals is another one.
@@ -156,8 +154,6 @@ fn shared_defective_files_are_refused_by_name() {
         }
         eprintln!("{report}");
     }
-    let v1 = checkpoint_in(&shared("clay/golden/v1-d32"));
-    assert_eq!(inspect(&v1, &Options::default()).reason, Some(Reason::ClayV1));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use clay_probe::{
     domain::Reason,
-    probe::checkpoint::{Options, inspect},
+    probe::weights::{Options, inspect},
 };
 use proptest::prelude::*;
 
@@ -58,7 +58,7 @@ fn unknown_names_refuse_the_file_even_if_never_called() {
 fn the_configuration_may_add_a_name() {
     let bytes = with(&call("my.package", "Mode", &[int(1)]));
     assert!(!usable(&bytes, &Options::default()));
-    assert!(usable(&bytes, &Options { opaque_globals: vec!["my.package.Mode".into()] }));
+    assert!(usable(&bytes, &Options { opaque_globals: vec!["my.package.Mode".into()], ..Options::default() }));
 }
 
 #[test]

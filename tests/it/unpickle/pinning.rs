@@ -8,7 +8,7 @@ use std::{
 
 use clay_probe::{
     domain::{Epoch, Fault, Format, Reason, ValueSource},
-    probe::checkpoint::{Checkpoint, Options, pin},
+    probe::weights::{Options, open, pin},
 };
 
 use super::{
@@ -32,8 +32,8 @@ fn a_pin_is_the_encoder_again() {
     assert!(pinned.pin_bytes < fs::metadata(&full).unwrap().len() / 3, "no optimizer, no decoder");
     assert_eq!((pinned.format, pinned.epoch), (Format::Lightning, Some((Epoch(1), ValueSource::File))));
 
-    let mut source = Checkpoint::open(&full, &Options::default()).unwrap();
-    let mut copy = Checkpoint::open(&pinned.pin, &Options::default()).unwrap();
+    let mut source = open(&full, &Options::default()).unwrap();
+    let mut copy = open(&pinned.pin, &Options::default()).unwrap();
     assert_eq!((copy.format(), copy.epoch()), (Format::Safetensors, Some((Epoch(1), ValueSource::Metadata))));
     assert_eq!(copy.global_step().unwrap().0, source.global_step().unwrap().0);
     assert_eq!(copy.encoder(), source.encoder());

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use clay_probe::probe::checkpoint::{Checkpoint, Options};
+use clay_probe::probe::weights::{Options, open};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 /// What stands under a key of the state dict.
@@ -76,7 +76,7 @@ pub fn strides(shape: &[i64]) -> Vec<i64> {
 impl Save {
     /// The encoder of a sound file, under the prefix and with the extras of a Lightning checkpoint.
     pub fn like(path: &Path) -> Self {
-        let mut checkpoint = Checkpoint::open(path, &Options::default()).unwrap();
+        let mut checkpoint = open(path, &Options::default()).unwrap();
         let mut save = Self { top: "archive", ..Self::default() };
         for (key, value) in [("epoch", int(1)), ("global_step", int(4)), ("pytorch-lightning_version", text("2.1.4"))] {
             save.extra.extend([text(key), value].concat());
@@ -124,21 +124,37 @@ impl Save {
         &mut self.storages[at]
     }
 
+    fn pickled_tensor(&self, tensor: &Tensor) -> Vec<u8> {
+        let (class, elements, _) = &self.storages[tensor.storage];
+        let number = tensor.storage.to_string();
+        let id = [text("storage"), global("torch", class), text(&number), text("cuda:0"), int(*elements)];
+        let storage = [tuple(&id), b"Q".to_vec()].concat();
+        let hooks = call("collections", "OrderedDict", &[]);
+        let view = [storage, int(tensor.offset), ints(&tensor.shape), ints(&tensor.stride), vec![0x89], hooks];
+        call("torch._utils", "_rebuild_tensor_v2", &view)
+    }
+
+    /// Adds values to the top dictionary that no state dict holds, as an optimizer's moments are.
+    pub fn insert_moments(&mut self, values: &[f32]) {
+        let (storage, shape) = (self.storages.len(), vec![values.len() as i64]);
+        self.storages.push(("FloatStorage", values.len() as i64, Some(f32_bytes(values))));
+        let moments = self.pickled_tensor(&Tensor { storage, offset: 0, stride: strides(&shape), shape });
+        self.extra.extend([text("optimizer_states"), b"(".to_vec(), moments, b"l".to_vec()].concat());
+    }
+
+    /// Sets the trainer's hyper-parameters: keys with pickled values.
+    pub fn hyper_parameters(&mut self, items: &[(&str, Vec<u8>)]) {
+        let items: Vec<u8> = items.iter().flat_map(|(key, value)| [text(key), value.clone()].concat()).collect();
+        self.extra.extend([text("hyper_parameters"), b"}(".to_vec(), items, b"u".to_vec()].concat());
+    }
+
     fn pickled_state_dict(&self) -> Vec<u8> {
         let mut out = [call("collections", "OrderedDict", &[]), b"(".to_vec()].concat();
         for (key, item) in &self.items {
             out.extend(text(key));
             out.extend(match item {
                 Item::Text(value) => text(value),
-                Item::Tensor(t) => {
-                    let (class, elements, _) = &self.storages[t.storage];
-                    let number = t.storage.to_string();
-                    let id = [text("storage"), global("torch", class), text(&number), text("cuda:0"), int(*elements)];
-                    let storage = [tuple(&id), b"Q".to_vec()].concat();
-                    let hooks = call("collections", "OrderedDict", &[]);
-                    let view = [storage, int(t.offset), ints(&t.shape), ints(&t.stride), vec![0x89], hooks];
-                    call("torch._utils", "_rebuild_tensor_v2", &view)
-                }
+                Item::Tensor(tensor) => self.pickled_tensor(tensor),
             });
         }
         out.push(b'u');

@@ -1,79 +1,19 @@
 //! The tensors a Clay v0 encoder must have; its size, inferred from their shapes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::BTreeSet;
 
-use super::{GROUPS, PATCH};
-use crate::{
-    domain::{EncoderFacts, Family, Generation, Reason, TensorCounts},
-    probe::checkpoint::TensorInfo,
+use super::{
+    super::keys::{self, Expected, Found, Problems, Size},
+    GROUPS, PATCH,
 };
 
 /// The width of an attention head, which no shape tells: 64 in every v0 model.
 pub const DIM_HEAD: usize = 64;
-/// More layers than any model has; bounds what a made-up layer number can ask for.
-const MAX_DEPTH: usize = 1_000;
-
-/// What stands under an encoder's key.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Stored {
-    Tensor(TensorInfo),
-    /// Something else, in words: `a string`.
-    Other(&'static str),
-}
-
-/// Everything that is wrong with an encoder's tensors, each entry naming one (or a whole layer, `….*`).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Problems {
-    pub missing: Vec<String>,
-    pub unexpected: Vec<String>,
-    pub wrong_shape: Vec<String>,
-    pub wrong_dtype: Vec<String>,
-    pub non_finite: Vec<String>,
-    /// What the names suggest: a band group too few or too many.
-    pub hints: Vec<String>,
-}
-
-impl Problems {
-    fn kinds(&self) -> [(Reason, &'static str, &[String]); 5] {
-        [
-            (Reason::MissingTensor, "lacks", &self.missing),
-            (Reason::UnexpectedTensor, "has unexpected", &self.unexpected),
-            (Reason::WrongShape, "has the wrong shape:", &self.wrong_shape),
-            (Reason::WrongDtype, "has the wrong dtype:", &self.wrong_dtype),
-            (Reason::NonFinite, "has values that are not finite:", &self.non_finite),
-        ]
-    }
-
-    /// The reason code of the first kind of problem there is, in the order missing, unexpected, shape, dtype, not
-    /// finite; the message tells all of them.
-    pub fn reason(&self) -> Option<Reason> {
-        self.kinds().into_iter().find(|(_, _, names)| !names.is_empty()).map(|(reason, ..)| reason)
-    }
-
-    /// What the names suggest, in one text.
-    pub fn hint(&self) -> Option<String> {
-        Some(self.hints.join("; hint: ")).filter(|hint| !hint.is_empty())
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 40;
-        let mut between = "";
-        for (_, words, names) in self.kinds().into_iter().filter(|(_, _, names)| !names.is_empty()) {
-            let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-            write!(f, "{between}{words} {shown}")?;
-            if let Some(more @ 1..) = names.len().checked_sub(SHOWN) {
-                write!(f, " and {more} more")?;
-            }
-            between = "; ";
-        }
-        Ok(())
-    }
-}
+/// Names that make an encoder one of Clay v0.
+pub(in super::super) const MARKS: &[&str] =
+    &["patch_embedding.rgb.proj.weight", "latlon_embedding.weight", "time_embedding.weight"];
+/// Buffers that some revisions store, and that are computed anyhow.
+pub(in super::super) const BUFFERS: &[&str] = &["pos_encoding", "band_encoding"];
 
 /// The sizes that the shapes tell; none where the tensor that tells it is absent or odd.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,7 +24,6 @@ struct Sizes {
     inner: Option<usize>,
     /// M.
     mlp_dim: Option<usize>,
-    depth: usize,
 }
 
 impl Sizes {
@@ -96,108 +35,53 @@ impl Sizes {
 
 /// Infers the size from the shapes and holds every tensor against it.
 ///
-/// `found` is keyed without prefix and wrappers. The shape is given as soon as all sizes can be inferred, also when
-/// there are problems.
-pub fn check(found: &BTreeMap<String, Stored>) -> (Option<EncoderFacts>, Problems) {
+/// The size is given as soon as all of it can be inferred, also when there are problems.
+pub fn check(found: &Found) -> (Option<Size>, Problems) {
     let mut problems = Problems::default();
     let sizes = infer(found, &mut problems);
-    let mut unseen: BTreeSet<&str> = found.keys().map(String::as_str).collect();
-    for (name, shape) in
-        expected_around_layers(&sizes).into_iter().chain(expected_in_layers(&sizes, found, &mut problems))
-    {
-        unseen.remove(name.as_str());
-        match found.get(&name) {
-            None => problems.missing.push(format!("`{name}`")),
-            Some(Stored::Other(what)) => problems.wrong_dtype.push(format!("`{name}` is {what}, not a tensor")),
-            Some(Stored::Tensor(info)) => {
-                let same = info.shape.len() == shape.len()
-                    && info.shape.iter().zip(&shape).all(|(&is, want)| want.is_none_or(|want| is == want));
-                if !same {
-                    problems.wrong_shape.push(format!("`{name}` is {:?}, not {}", info.shape, Wanted(&shape)));
-                }
-                if !matches!(info.dtype.as_str(), "f64" | "f32" | "f16" | "bf16") {
-                    problems.wrong_dtype.push(format!("`{name}` is {}, not floating point", info.dtype));
-                }
-            }
-        }
-    }
-    problems.unexpected.extend(unseen.iter().map(|name| format!("`{}`", name.escape_debug())));
+    let mut expected = around_layers(&sizes);
+    expected.extend(keys::expected_in_layers(found, &mut problems, |i| layer(&sizes, i)));
+    keys::compare(found, expected, &mut problems);
     hint_groups(found, &mut problems);
-    let shape = match sizes {
-        Sizes { dim: Some(dim), inner: Some(inner), mlp_dim: Some(mlp_dim), depth: depth @ 1.. } => {
-            Some(shape_of(dim, depth, inner / DIM_HEAD, mlp_dim))
+    let size = match (sizes, keys::depth(found)) {
+        (Sizes { dim: Some(dim), inner: Some(inner), mlp_dim: Some(mlp_dim) }, depth @ 1..) => {
+            let (around, each) = (around_layers(&sizes), layer(&sizes, 0));
+            Some(Size {
+                dim,
+                depth,
+                heads: inner / DIM_HEAD,
+                dim_head: DIM_HEAD,
+                mlp_dim,
+                patch_size: PATCH,
+                parameters: keys::parameters(&each)
+                    .saturating_mul(depth as u64)
+                    .saturating_add(keys::parameters(&around)),
+                tensors: (each.len() as u64).saturating_mul(depth as u64).saturating_add(around.len() as u64),
+            })
         }
         _ => None,
     };
-    (shape, problems)
+    (size, problems)
 }
 
-/// The tensors of an encoder of that size and their shapes, by name.
-pub fn expected(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> BTreeMap<String, Vec<usize>> {
-    let sizes = Sizes { dim: Some(dim), inner: Some(heads * DIM_HEAD), mlp_dim: Some(mlp_dim), depth };
-    let layers = (0..depth).flat_map(|i| expected_layer(&sizes, i));
-    let all = expected_around_layers(&sizes).into_iter().chain(layers);
-    all.map(|(name, shape)| (name, shape.into_iter().flatten().collect())).collect()
-}
-
-fn shape_of(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> EncoderFacts {
-    let sizes = Sizes { dim: Some(dim), inner: Some(heads * DIM_HEAD), mlp_dim: Some(mlp_dim), depth };
-    let count = |tensors: Vec<(String, Vec<Option<usize>>)>| -> u64 {
-        let numel = |shape: &[Option<usize>]| shape.iter().flatten().fold(1u64, |n, &d| n.saturating_mul(d as u64));
-        tensors.iter().fold(0, |sum, (_, shape)| sum.saturating_add(numel(shape)))
-    };
-    let layers = count(expected_layer(&sizes, 0)).saturating_mul(depth as u64);
-    EncoderFacts {
-        family: Family::ClayV0,
-        generation: Generation::V0,
-        told_by: "its keys".to_owned(),
-        dim,
-        depth,
-        heads,
-        dim_head: DIM_HEAD,
-        mlp_dim,
-        patch_size: PATCH,
-        parameters: count(expected_around_layers(&sizes)).saturating_add(layers),
-        prefix: String::new(),
-        tensors: TensorCounts::default(),
-        metadata: None,
-    }
-}
-
-fn infer(found: &BTreeMap<String, Stored>, problems: &mut Problems) -> Sizes {
-    let rows = |name: &str| match found.get(name) {
-        Some(Stored::Tensor(info)) => info.shape.first().copied(),
-        _ => None,
-    };
-    let layers: BTreeSet<usize> = found.keys().filter_map(|name| layer_of(name)).collect();
-    let in_any_layer = |rest: &str| layers.iter().find_map(|i| rows(&format!("transformer.layers.{i}.{rest}")));
-    let dim = ["patch_embedding.rgb.proj.weight", "latlon_embedding.weight", "time_embedding.weight"];
-    let dim = dim.into_iter().find_map(rows);
+fn infer(found: &Found, problems: &mut Problems) -> Sizes {
+    let dim = MARKS.iter().find_map(|name| keys::axis(found, name, 0));
     if let Some(dim) = dim.filter(|dim| dim % 8 != 0 || *dim < 16) {
-        let name = "patch_embedding.rgb.proj.weight";
+        let name = MARKS[0];
         problems
             .wrong_shape
             .push(format!("`{name}` gives the width D = {dim}, which is not a multiple of 8 from 16 on"));
     }
-    let qkv = in_any_layer("0.to_qkv.weight");
+    let qkv = keys::rows_in_any_layer(found, "0.to_qkv.weight");
     let inner = qkv.filter(|rows| *rows > 0 && rows % (3 * DIM_HEAD) == 0).map(|rows| rows / 3);
     if let (Some(rows), None) = (qkv, inner) {
-        let name = format!("transformer.layers.{}.0.to_qkv.weight", layers.first().unwrap_or(&0));
+        let name = format!("transformer.layers.{}.0.to_qkv.weight", keys::layers(found).first().unwrap_or(&0));
         problems.wrong_shape.push(format!("`{name}` has {rows} rows, which is not 3 times a multiple of {DIM_HEAD}"));
     }
-    let depth = layers.last().map_or(0, |last| last.saturating_add(1));
-    Sizes { dim, inner, mlp_dim: in_any_layer("1.net.1.weight"), depth }
+    Sizes { dim, inner, mlp_dim: keys::rows_in_any_layer(found, "1.net.1.weight") }
 }
 
-fn layer_of(name: &str) -> Option<usize> {
-    let (number, _) = name.strip_prefix("transformer.layers.")?.split_once('.')?;
-    // `01` and `+1` are not how a layer is named: such a key is unexpected.
-    number.parse().ok().filter(|n: &usize| n.to_string() == number)
-}
-
-type Expected = Vec<(String, Vec<Option<usize>>)>;
-
-fn expected_around_layers(sizes: &Sizes) -> Expected {
+fn around_layers(sizes: &Sizes) -> Expected {
     let d = sizes.dim;
     let mut tensors = Vec::new();
     let mut want = |name: &str, shape: &[Option<usize>]| tensors.push((name.to_owned(), shape.to_vec()));
@@ -216,25 +100,11 @@ fn expected_around_layers(sizes: &Sizes) -> Expected {
     tensors
 }
 
-/// The tensors of the layers that are there; whole layers that are absent are noted as missing.
-fn expected_in_layers(sizes: &Sizes, found: &BTreeMap<String, Stored>, problems: &mut Problems) -> Expected {
-    let present: BTreeSet<usize> = found.keys().filter_map(|name| layer_of(name)).collect();
-    if sizes.depth == 0 {
-        problems.missing.push("`transformer.layers.0.*`".to_owned());
-    }
-    let absent = (0..sizes.depth.min(MAX_DEPTH)).filter(|i| !present.contains(i));
-    problems.missing.extend(absent.map(|i| format!("`transformer.layers.{i}.*`")));
-    if sizes.depth > MAX_DEPTH {
-        problems.missing.push(format!("layers between {MAX_DEPTH} and {}", sizes.depth - 1));
-    }
-    present.into_iter().take(MAX_DEPTH).flat_map(|i| expected_layer(sizes, i)).collect()
-}
-
-fn expected_layer(sizes: &Sizes, layer: usize) -> Expected {
-    let Sizes { dim: d, inner, mlp_dim: m, .. } = *sizes;
+fn layer(sizes: &Sizes, number: usize) -> Expected {
+    let Sizes { dim: d, inner, mlp_dim: m } = *sizes;
     let mut tensors = Vec::new();
     let mut want = |rest: &str, shape: &[Option<usize>]| {
-        tensors.push((format!("transformer.layers.{layer}.{rest}"), shape.to_vec()));
+        tensors.push((format!("transformer.layers.{number}.{rest}"), shape.to_vec()));
     };
     want("0.norm.weight", &[d]);
     want("0.norm.bias", &[d]);
@@ -252,7 +122,7 @@ fn expected_layer(sizes: &Sizes, layer: usize) -> Expected {
     tensors
 }
 
-fn hint_groups(found: &BTreeMap<String, Stored>, problems: &mut Problems) {
+fn hint_groups(found: &Found, problems: &mut Problems) {
     let group_of = |name: &String| Some(name.strip_prefix("patch_embedding.")?.split_once('.')?.0.to_owned());
     let groups: BTreeSet<String> = found.keys().filter_map(group_of).collect();
     for (group, _) in GROUPS.iter().filter(|(group, _)| !groups.contains(*group)) {
@@ -263,23 +133,22 @@ fn hint_groups(found: &BTreeMap<String, Stored>, problems: &mut Problems) {
     }
 }
 
-/// A wanted shape, `?` where the size could not be inferred.
-struct Wanted<'a>(&'a [Option<usize>]);
-
-impl fmt::Display for Wanted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes = self.0.iter().map(|d| d.map_or_else(|| "?".to_owned(), |d| d.to_string()));
-        write!(f, "[{}]", sizes.collect::<Vec<_>>().join(", "))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        domain::Reason,
+        probe::{checkpoint::TensorInfo, encoder::keys::Stored},
+    };
 
-    fn model(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> BTreeMap<String, Stored> {
-        let stored = |shape| Stored::Tensor(TensorInfo { shape, dtype: "f32".into() });
-        expected(dim, depth, heads, mlp_dim).into_iter().map(|(name, shape)| (name, stored(shape))).collect()
+    fn stored(shape: Vec<usize>) -> Stored {
+        Stored::Tensor(TensorInfo { shape, dtype: "f32".into() })
+    }
+
+    fn model(dim: usize, depth: usize, heads: usize, mlp_dim: usize) -> Found {
+        let sizes = Sizes { dim: Some(dim), inner: Some(heads * DIM_HEAD), mlp_dim: Some(mlp_dim) };
+        let all = around_layers(&sizes).into_iter().chain((0..depth).flat_map(|i| layer(&sizes, i)));
+        all.map(|(name, shape)| (name, stored(shape.into_iter().flatten().collect()))).collect()
     }
 
     #[test]
@@ -297,6 +166,7 @@ mod tests {
             let (shape, problems) = check(&found);
             assert_eq!(problems, Problems::default());
             let shape = shape.unwrap();
+            assert_eq!(shape.tensors, tensors as u64);
             assert_eq!((shape.dim, shape.depth, shape.heads, shape.mlp_dim), (d, depth, h, m));
             let i = 64 * h;
             let projection = if (d, h) == (64, 1) { 0 } else { i * d + d };
@@ -325,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_missing_projection_is_right_in_one_case_only() {
-        let without = |mut found: BTreeMap<String, Stored>| {
+        let without = |mut found: Found| {
             found.retain(|name, _| !name.contains("to_out"));
             check(&found).1.reason()
         };

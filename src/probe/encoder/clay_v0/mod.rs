@@ -2,18 +2,32 @@
 //!
 //! Band groups in fixed order; specification and numbering of the steps: the Clay v0 network.
 
+mod inputs;
 pub mod keys;
 mod patches;
 mod positions;
 mod statistics;
 
+use std::collections::HashMap;
+
 use candle_core::{Device, Result as TensorResult, Tensor};
 
+pub use inputs::pixels;
 pub use positions::{band_encoding, pos_encoding};
 pub use statistics::{BANDS, MEAN, STD, digest as statistics_digest};
 
-use super::{EncoderError, TensorSource, Trace, layers::Linear, source::Weights, transformer::Transformer};
-use crate::{domain::EncoderFacts, probe::chips::encode};
+use super::{
+    Embedded, Encoder, EncoderError, InputPlan, TensorSource, Trace,
+    inputs::{named, shaped, side, square},
+    layers::{Blocks, Linear},
+    source::Weights,
+    transformer::Transformer,
+};
+use crate::{
+    config::{Clouds, Latlon},
+    domain::EncoderFacts,
+    probe::chips::RawChip,
+};
 use patches::PatchEmbedding;
 
 // B images, G band groups, D width, L = h*w patches of an image, N = G*L, P patch side.
@@ -32,31 +46,38 @@ pub const GROUPS: [(&str, &[u32]); 6] = [
 ];
 
 /// The encoder's weights on a device.
-pub struct Encoder {
-    shape: EncoderFacts,
+pub struct ClayV0 {
+    facts: EncoderFacts,
+    device: Device,
+    clouds: Clouds,
+    latlon: Latlon,
     latlon_embedding: Linear,
     time_embedding: Linear,
     patch_embedding: PatchEmbedding,
     transformer: Transformer,
 }
 
-impl Encoder {
+impl ClayV0 {
     /// Reads every tensor from `source` onto `device`, one at a time.
-    pub fn load(shape: &EncoderFacts, source: &mut dyn TensorSource, device: &Device) -> Result<Self, EncoderError> {
-        let d = shape.dim;
+    pub fn load(
+        facts: &EncoderFacts,
+        plan: &InputPlan,
+        source: &mut dyn TensorSource,
+        device: &Device,
+    ) -> Result<Self, EncoderError> {
+        let d = facts.dim;
         let mut weights = Weights::new(source, device);
+        let blocks = Blocks { shape: facts, to_out: "to_out.0", to_out_bias: true, may_skip_to_out: true, second: 4 };
         Ok(Self {
-            shape: shape.clone(),
+            facts: facts.clone(),
+            device: device.clone(),
+            clouds: plan.clouds,
+            latlon: plan.latlon,
             latlon_embedding: Linear::load(&mut weights, "latlon_embedding", 2, d)?,
             time_embedding: Linear::load(&mut weights, "time_embedding", 3, d)?,
             patch_embedding: PatchEmbedding::load(&mut weights, d)?,
-            transformer: Transformer::load(&mut weights, shape)?,
+            transformer: Transformer::load(&mut weights, &blocks)?,
         })
-    }
-
-    /// The size that it was loaded with.
-    pub fn shape(&self) -> &EncoderFacts {
-        &self.shape
     }
 
     /// Tokens `[B, G*L+2, D]` of normalised `pixels` `[B, 13, S, S]`, `latlon` `[B, 2]` and `time` `[B, 3]`.
@@ -74,8 +95,10 @@ impl Encoder {
         time: &Tensor,
         trace: Trace,
     ) -> Result<Tensor, EncoderError> {
-        let (b, side) = check_inputs(pixels, latlon, time)?;
-        let (grid, d) = (side / PATCH, self.shape.dim);
+        let (b, side) = square(pixels, BANDS.len(), PATCH)?;
+        shaped("latlon", latlon, &[b, 2])?;
+        shaped("time", time, &[b, 3])?;
+        let (grid, d) = (side / PATCH, self.facts.dim);
         let patches = self.patch_embedding.forward(pixels)?; // [B, G, L, D]
         trace("patches", &patches)?;
 
@@ -98,6 +121,36 @@ impl Encoder {
     }
 }
 
+impl Encoder for ClayV0 {
+    fn facts(&self) -> &EncoderFacts {
+        &self.facts
+    }
+
+    fn channels(&self) -> usize {
+        GROUPS.len() * self.facts.dim
+    }
+
+    fn tokens(&self, side: usize) -> usize {
+        GROUPS.len() * (side / PATCH).pow(2) + 2
+    }
+
+    fn features(&self, chips: &[RawChip]) -> Result<Tensor, EncoderError> {
+        let side = side(chips, PATCH)?;
+        let (pixels, latlon, time) = inputs::prepare(chips, side, self.clouds, self.latlon, &self.device)?;
+        let tokens = self.forward(&pixels, &latlon, &time)?; // [B, G*L+2, D]
+        let (b, d) = (chips.len(), self.facts.dim);
+        let (g, l) = (GROUPS.len(), (side / PATCH).pow(2));
+        let patches = tokens.narrow(1, 0, g * l)?.reshape((b, g, l, d))?;
+        Ok(patches.transpose(1, 2)?.reshape((b, l, g * d))?) // [B, L, G*D]
+    }
+
+    fn embed(&self, tensors: &HashMap<String, Tensor>) -> Result<Embedded, EncoderError> {
+        let of = |names: &[&str]| Ok::<_, EncoderError>(named(tensors, names)?.to_device(&self.device)?);
+        let tokens = self.forward(&of(&["pixels"])?, &of(&["latlon"])?, &of(&["time", "timestep"])?)?;
+        Ok(Embedded { decoder_input: to_grid(&tokens)?, tokens })
+    }
+}
+
 /// `[B, G*L+2, D]` to the map a decoder takes, `[B, G*D, h, w]` with channel `g*D + d`; the last two tokens drop.
 pub fn to_grid(tokens: &Tensor) -> TensorResult<Tensor> {
     let (b, n, d) = tokens.dims3()?;
@@ -108,28 +161,6 @@ pub fn to_grid(tokens: &Tensor) -> TensorResult<Tensor> {
     }
     let grid = tokens.narrow(1, 0, g * l)?.reshape((b, g, l, d))?;
     grid.transpose(2, 3)?.reshape((b, g * d, side, side))
-}
-
-/// Batch size and side of the image; an error that says what does not fit.
-fn check_inputs(pixels: &Tensor, latlon: &Tensor, time: &Tensor) -> Result<(usize, usize), EncoderError> {
-    let &[b, encode::BANDS, height, width] = pixels.dims() else {
-        return Err(EncoderError::Input(format!(
-            "`pixels` must be [B, {}, S, S], not {:?}",
-            encode::BANDS,
-            pixels.dims()
-        )));
-    };
-    if height != width || height == 0 || height % PATCH != 0 {
-        return Err(EncoderError::Input(format!(
-            "images must be square with a side that is a multiple of {PATCH} pixels, not {height}x{width}"
-        )));
-    }
-    for (name, tensor, n) in [("latlon", latlon, 2), ("time", time, 3)] {
-        if tensor.dims() != [b, n] {
-            return Err(EncoderError::Input(format!("`{name}` must be [{b}, {n}], not {:?}", tensor.dims())));
-        }
-    }
-    Ok((b, height))
 }
 
 #[cfg(test)]
@@ -145,15 +176,5 @@ mod tests {
         let flat: Vec<f32> = map.flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(flat, (0..24).map(|n| n as f32).collect::<Vec<_>>());
         assert!(to_grid(&tokens.narrow(1, 0, 14).unwrap()).is_err());
-    }
-
-    #[test]
-    fn images_must_be_square() {
-        let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).unwrap();
-        let of = |h, w| check_inputs(&zeros(&[1, 13, h, w]), &zeros(&[1, 2]), &zeros(&[1, 3]));
-        assert_eq!(of(64, 64).unwrap(), (1, 64));
-        assert!(of(32, 128).unwrap_err().to_string().contains("32x128"));
-        assert!(of(72, 72).is_err());
-        assert!(check_inputs(&zeros(&[1, 13, 32, 32]), &zeros(&[1, 3]), &zeros(&[1, 3])).is_err());
     }
 }

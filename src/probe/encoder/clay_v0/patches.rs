@@ -5,7 +5,7 @@ use candle_core::{Result as TensorResult, Tensor};
 use super::{
     super::{
         EncoderError,
-        layers::{LayerNorm, Linear},
+        layers::{LayerNorm, Linear, cut},
         source::Weights,
     },
     GROUPS, PATCH,
@@ -46,11 +46,7 @@ impl PatchEmbedding {
 
 impl Group {
     fn forward(&self, pixels: &Tensor) -> TensorResult<Tensor> {
-        let (b, _, height, width) = pixels.dims4()?;
-        let (h, w, c) = (height / PATCH, width / PATCH, self.bands.dim(0)?);
-        let x = pixels.index_select(&self.bands, 1)?; // [B, c, h*P, w*P]
-        let x = x.reshape((b, c, h, PATCH, w, PATCH))?.permute((0, 2, 4, 1, 3, 5))?; // [B, h, w, c, P, P]
-        let x = x.reshape((b, h * w, c * PATCH * PATCH))?; // [B, L, c*P*P], as the kernel is laid out
+        let x = cut(&pixels.index_select(&self.bands, 1)?, PATCH)?; // [B, L, c*P*P]
         self.norm.forward(&self.proj.forward(&x)?) // [B, L, D]
     }
 }
