@@ -2,6 +2,7 @@
 
 mod features;
 mod made;
+mod offset;
 mod speed;
 
 use std::{

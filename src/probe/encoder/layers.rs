@@ -6,7 +6,7 @@ use candle_core::{Result as TensorResult, Tensor};
 
 use super::{
     EncoderError,
-    rows::{add_bias, add_bias_gelu},
+    rows::{add_bias, add_bias_gelu, normalise},
     source::Weights,
 };
 use crate::domain::EncoderFacts;
@@ -108,6 +108,6 @@ impl LayerNorm {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
-        candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, 1e-5)
+        normalise(&x.contiguous()?, &self.weight, &self.bias, 1e-5)
     }
 }
