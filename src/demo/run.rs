@@ -204,6 +204,8 @@ fn look(url: &str, shown: &[u64]) -> Option<Seen> {
         [series("metric=iou")?, series("metric=dice")?, series("metric=precision")?, series("metric=recall")?];
     let mut rows = rows(&Series { of_metrics, linear: series("metric=iou&head=linear")? });
     rows.retain(|row| matches!(row.state.as_str(), "done" | "failed") && !shown.contains(&row.epoch));
+    // IoU and Dice are null together: one alone was asked for a moment before the score was stored. It is asked again.
+    rows.retain(|row| row.iou.is_some() == row.dice.is_some());
     for row in &mut rows {
         let probe = get(&format!("/probes/{}?run={RUN}", row.epoch))?;
         row.seconds = probe["seconds"].as_object().map(|stages| stages.values().filter_map(Value::as_f64).sum());
