@@ -177,7 +177,8 @@ words! {
         Wgs84 = "wgs84",
         /// Projected metres of the centre, taken for degrees.
         ClayV0Benchmark = "clay_v0_benchmark",
-        /// Place and date are not told: zeros, as part of Clay v1's training had them.
+        /// Zeros: Clay v1 is told neither place nor date, as in part of its training; Clay v0 only no place, for it has no
+        /// date that means unknown.
         None = "none",
     }
 }
