@@ -32,7 +32,7 @@ cd "$work" # nothing is left where it was called from
 mkdir checkpoints
 unset "${!CLAY_PROBE__@}"
 export CLAY_PROBE__INTAKE__DIRS='["checkpoints"]' CLAY_PROBE__INTAKE__SETTLE=300ms CLAY_PROBE__INTAKE__POLL=500ms
-export CLAY_PROBE__PROBE__DATA=$repo/data/sample CLAY_PROBE__PROBE__FIT_EPOCHS=2
+export CLAY_PROBE__PROBE__DATA=$repo/data/sample CLAY_PROBE__PROBE__FIT_STEPS=40
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
 export CLAY_PROBE__API__LISTEN=127.0.0.1:$port
 url=http://127.0.0.1:$port
