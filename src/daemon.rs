@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use crate::{
     api::{self, ApiState, View},
     config::{self, Config},
+    domain::{HeadName, HeadSettings},
     error::{Error, Result},
     intake::{Intake, Roots, Submissions},
     queue::{Plan, Queue},
@@ -60,7 +61,11 @@ impl Daemon {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (status, metrics, wake) = (Status::default(), Metrics::default(), Arc::new(Notify::new()));
         let launcher = Launcher::new(config.worker.clone(), folder.path()).map_err(Error::io("this executable"))?;
-        let plan = Plan { heads: config.probe.head_settings().into(), prepare: preparer(config.probe.clone()) };
+        let plan = Plan {
+            heads: config.probe.head_settings().into(),
+            quick: HeadSettings::closed_form(HeadName::Ridge),
+            prepare: preparer(config.probe.clone()),
+        };
         let queue = Queue::new(store.clone(), config.queue.clone(), config.intake.give_up, plan);
         recover(&queue, &launcher).await?;
         let roots = Roots::new(&config.intake)?;
@@ -70,7 +75,7 @@ impl Daemon {
             store: store.clone(),
             config: config::Api { listen: addr, ..config.api.clone() },
             // `Config::load` refuses an empty list.
-            view: View { head: config.probe.heads[0], interval: config.probe.interval },
+            view: View { head: config.probe.heads[0], interval: config.probe.interval, margin: config.probe.margin },
             submissions,
             status: status.clone(),
             metrics: metrics.clone(),

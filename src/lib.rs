@@ -22,6 +22,8 @@
 //! - `queue`: decides which is probed, and which job is next
 //! - `worker`: runs one job in a child process
 //! - `probe`: the science, synchronous: checkpoint -> encoder -> chips -> head -> score
+//! - `statistics`: intervals, differences, trends, alarms: from scores per event and seed
+//! - `findings`: what a run's scores say, in words with figures
 //! - `store`: all SQL; the journal, where states change
 //! - `api`: all HTTP
 //! - `dashboard`: the page
@@ -43,9 +45,11 @@ pub mod dashboard;
 pub mod demo;
 pub mod domain;
 pub mod error;
+pub mod findings;
 pub mod intake;
 pub mod probe;
 pub mod queue;
+pub mod statistics;
 pub mod status;
 pub mod store;
 pub mod telemetry;

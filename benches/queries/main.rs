@@ -48,14 +48,15 @@ async fn main() {
     let (name, id): (RunName, _) = (run.run, run.id);
     let filter = |state, run| CheckpointFilter { state, run, cursor: None, limit: 100 };
     let choice = LineChoice { head: None, line: None, first: HeadName::Conv };
-    let line = store.choose_line(id, choice).await.unwrap();
+    let line = store.snapshot().await.unwrap().choose_line(id, choice).await.unwrap();
     let (metric, interval) = (Metric::Iou, Interval::SeedMinmax);
     let series = |from, limit| {
         let line = line.clone();
         SeriesFilter { run: id, line, metric, interval, from, to: u32::MAX, cursor: None, limit }
     };
     time("/lines", async || store.lines(id).await.unwrap()).await;
-    time("the line of an answer", async || store.choose_line(id, choice).await.unwrap()).await;
+    time("the line of an answer", async || store.snapshot().await.unwrap().choose_line(id, choice).await.unwrap())
+        .await;
     time("/runs", async || store.runs(100, None).await.unwrap()).await;
     time("/checkpoints", async || store.checkpoints(filter(None, None)).await.unwrap()).await;
     time("/checkpoints?run=", async || store.checkpoints(filter(None, Some(id))).await.unwrap()).await;
@@ -65,12 +66,24 @@ async fn main() {
     }
     for (from, limit) in [(0, 100), (middle, 100), (0, 1000), (middle, 1000)] {
         let name = format!("/probes?from={from}&limit={limit}");
-        time(&name, async || store.series(series(from, limit)).await.unwrap()).await;
+        time(&name, async || store.snapshot().await.unwrap().series(series(from, limit)).await.unwrap()).await;
     }
     let epoch = clay_probe::domain::Epoch(middle);
-    time("/probes/{epoch}", async || store.points_of_epoch(id, &line, epoch, None).await.unwrap()).await;
-    time("/probes/latest", async || store.latest_scored(id, &line, None).await.unwrap()).await;
-    let head = store.points_of_epoch(id, &line, epoch, None).await.unwrap().into_iter().find_map(|p| p.head_id);
+    time("/probes/{epoch}", async || {
+        store.snapshot().await.unwrap().points_of_epoch(id, &line, epoch, None).await.unwrap()
+    })
+    .await;
+    time("/probes/latest", async || store.snapshot().await.unwrap().latest_scored(id, &line, None).await.unwrap())
+        .await;
+    let head = store
+        .snapshot()
+        .await
+        .unwrap()
+        .points_of_epoch(id, &line, epoch, None)
+        .await
+        .unwrap()
+        .into_iter()
+        .find_map(|p| p.head_id);
     if let Some(head) = head {
         time("the heads of a probe", async || store.heads_beside(head).await.unwrap()).await;
     }

@@ -2,9 +2,11 @@
 
 mod auth;
 mod checkpoints;
+mod controls;
 mod curves;
 mod datasets;
 mod events;
+mod findings;
 mod health;
 mod lines;
 mod metrics;
@@ -79,6 +81,10 @@ fn documented() -> OpenApiRouter<Shared> {
         .routes(routes!(probe::one))
         .routes(routes!(curves::curves))
         .routes(routes!(lines::lines))
+        .routes(routes!(controls::controls))
+        .routes(routes!(findings::verdict))
+        .routes(routes!(findings::trend))
+        .routes(routes!(findings::compare))
         .routes(routes!(pictures::picture))
         .routes(routes!(runs::list))
         .routes(routes!(runs::finish))

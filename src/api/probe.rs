@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     domain::{
-        Basis, ChipScore, Confusion, DatasetSummary, Digest, EncoderFacts, Fit, FitNote, HeadName, HeadReport,
-        HeadSettings, Interval, Metric, Metrics, Preparation, ProbeReport, Reason, Seconds, Seed, Summary, Versions,
+        Basis, ChipScore, Confusion, ControlScore, DatasetSummary, Digest, EncoderFacts, Fit, FitNote, HeadName,
+        HeadReport, HeadSettings, Interval, Metric, Metrics, Preparation, ProbeReport, Reason, Seconds, Seed, Summary,
+        Versions,
     },
     store::{HeadItem, Other, PointItem, SeriesName},
 };
@@ -81,8 +82,8 @@ pub struct Computed {
     pub fits: Vec<FitItem>,
     /// One per validation chip and head.
     pub chips: Vec<ChipSum>,
-    /// The same heads on networks that learnt nothing; none are computed yet.
-    pub controls: BTreeMap<String, HeadSum>,
+    /// What the shown head scores on what learnt nothing, as far as that was computed.
+    pub controls: Vec<ControlScore>,
 }
 
 /// One head over its seeds.
@@ -160,7 +161,10 @@ pub async fn one(
         Some(id) => state.store.heads_beside(id).await?,
         None => Vec::new(),
     };
-    let result = Computed::of(&point, heads, state.view.interval);
+    let mut result = Computed::of(&point, heads, state.view.interval);
+    if let Some(id) = point.head_id {
+        result.controls = state.store.controls(id).await?;
+    }
     let point = Tracked::new(&state.status, point.state, point.job_id, point);
     let others = others.into_iter().map(Other::from).collect();
     Ok(Json(Probe { point, head: line.head, series: SeriesName::Main, result, others }))

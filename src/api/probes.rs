@@ -78,11 +78,11 @@ pub async fn series(State(state): State<ApiState>, Query(q): Query<SeriesQuery>)
         let head = q.head.unwrap_or(state.view.head);
         return Ok(Json(Series { run: None, head, line: None, metric, items: Vec::new(), next: None }));
     };
-    let line = query::line(&state.store, state.view, run.id, q.head, q.line.as_deref()).await?;
+    let mut snapshot = state.store.snapshot().await?;
+    let line = query::line(&mut snapshot, state.view, run.id, q.head, q.line.as_deref()).await?;
     let ChosenLine { head, line: name } = line.clone();
     let interval = state.view.interval;
-    let page =
-        state.store.series(SeriesFilter { run: run.id, line, metric, interval, from, to, cursor, limit }).await?;
+    let page = snapshot.series(SeriesFilter { run: run.id, line, metric, interval, from, to, cursor, limit }).await?;
     let tracked = |item: SeriesItem| Tracked::new(&state.status, item.point.state, item.point.job_id, item);
     let items = page.items.into_iter().map(tracked).collect();
     Ok(Json(Series { run: Some(run.run), head, line: name, metric, items, next: page.next }))

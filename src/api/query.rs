@@ -7,7 +7,7 @@ use crate::{
     domain::{Epoch, HeadName, JobId, Progress, RunId, Shown},
     error::{Error, Result},
     status::Status,
-    store::{ChosenLine, LineChoice, PointItem, RunItem, Store},
+    store::{ChosenLine, LineChoice, PointItem, RunItem, Snapshot, Store},
 };
 
 /// Which page of a list.
@@ -96,13 +96,13 @@ pub async fn run_if_any(store: &Store, asked: Option<&str>) -> Result<Option<Run
 
 /// The line of a run that an answer is about.
 pub async fn line(
-    store: &Store,
+    snapshot: &mut Snapshot,
     view: View,
     run: RunId,
     head: Option<HeadName>,
     line: Option<&str>,
 ) -> Result<ChosenLine> {
-    store.choose_line(run, LineChoice { head, line, first: view.head }).await
+    snapshot.choose_line(run, LineChoice { head, line, first: view.head }).await
 }
 
 /// The points of the epoch in a path under a line: the one that the epoch shows, and the others.
@@ -114,15 +114,16 @@ pub async fn points(
 ) -> Result<(ChosenLine, PointItem, Vec<PointItem>)> {
     let unseen = || Error::not_found("no checkpoint was seen yet").with_hint("`POST /checkpoints` announces one");
     let run = run_if_any(store, of.run.as_deref()).await?.ok_or_else(unseen)?;
-    let line = line(store, view, run.id, of.head, of.line.as_deref()).await?;
+    let mut snapshot = store.snapshot().await?;
+    let line = line(&mut snapshot, view, run.id, of.head, of.line.as_deref()).await?;
     let epoch = match epoch {
         EpochPath::Epoch(epoch) => epoch,
         EpochPath::Latest => {
             let unscored = || Error::not_found(format!("no probe of run `{}` is done yet", run.run));
-            store.latest_scored(run.id, &line, of.attempt).await?.ok_or_else(unscored)?
+            snapshot.latest_scored(run.id, &line, of.attempt).await?.ok_or_else(unscored)?
         }
     };
-    let mut points = store.points_of_epoch(run.id, &line, epoch, of.attempt).await?;
+    let mut points = snapshot.points_of_epoch(run.id, &line, epoch, of.attempt).await?;
     if points.is_empty() {
         let message = format!("no checkpoint of epoch {epoch} of run `{}` was seen", run.run);
         return Err(Error::not_found(message).with_hint("`/probes` lists the epochs"));

@@ -20,6 +20,8 @@ pub struct View {
     pub head: HeadName,
     /// What `low` and `high` are.
     pub interval: Interval,
+    /// Differences up to this do not matter.
+    pub margin: f64,
 }
 
 /// What the daemon builds; cheap to clone.

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod client;
 mod compute;
 mod demo;
 mod embed;
@@ -13,6 +14,7 @@ mod serve;
 mod signals;
 mod status;
 mod trainer;
+mod wait;
 mod worker;
 
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ Examples:
   clay-probe probe epoch-15.ckpt --data floods      one probe, no daemon, same code, same result
   clay-probe inspect epoch-15.ckpt                  what it is, or exactly why it is refused
   clay-probe status --watch                         what a running daemon does, and why
+  clay-probe wait --epoch 40 --worse-exit 3         until that epoch is scored; what the scores say as exit code
 
 Every setting: config/default.toml; environment: CLAY_PROBE__SECTION__KEY; logs: RUST_LOG.
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
@@ -59,6 +62,7 @@ enum Command {
     Inspect(inspect::Args),
     Check(check::Args),
     Status(status::Args),
+    Wait(wait::Args),
     Healthcheck(healthcheck::Args),
     #[command(hide = true)]
     Worker(worker::Args),
@@ -81,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Check(args) => check::run(args),
         Command::Status(args) => status::run(args),
+        Command::Wait(args) => wait::run(args),
         Command::Healthcheck(args) => healthcheck::run(args),
         Command::Worker(args) => Ok(worker::run(&args)),
         Command::DemoTrainer(args) => trainer::run(args),

@@ -11,7 +11,7 @@ use clap::Args;
 use super::{compute::Compute, progress::Bars};
 use crate::{
     domain::{FitNote, Metric, ProbeReport, RunName},
-    probe::{self, ProbeRequest, device},
+    probe::{self, ProbeRequest, Resources, device},
 };
 
 /// Probe checkpoints: embed the data set, fit the decoder, score it.
@@ -63,12 +63,14 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
             epoch: None,
             global_step: None,
             settings: config.probe.clone(),
-            device: config.worker.device.clone(),
-            serve: false,
-            share_gpu: config.worker.share_gpu,
-            gpu_memory: config.worker.gpu_memory,
-            cache: super::folders::cache_folder(),
-            cache_bytes: config.store.max_bytes,
+            resources: Resources {
+                device: config.worker.device.clone(),
+                serve: false,
+                share_gpu: config.worker.share_gpu,
+                gpu_memory: config.worker.gpu_memory,
+                cache: super::folders::cache_folder(),
+                cache_bytes: config.store.max_bytes,
+            },
             dump: args.dump.as_ref().map(own),
             pictures: args.pictures.as_ref().map(own),
             heads: config.probe.head_settings(),

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
     process::ExitCode,
     thread,
     time::Duration,
@@ -11,6 +10,7 @@ use std::{
 use anyhow::Context;
 use serde_json::Value;
 
+use super::client::{At, Client, List, text_of};
 use crate::error::Error;
 
 /// Between two looks of `--watch`.
@@ -31,20 +31,16 @@ Examples:
 
 Exit code 1 when no daemon answers.")]
 pub struct Args {
-    /// Where the daemon listens.
-    #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLAY_PROBE_URL")]
-    url: String,
+    #[command(flatten)]
+    at: At,
     /// Look again every two seconds, until Ctrl-C.
     #[arg(long)]
     watch: bool,
-    /// The file with the server's token, `api.token_file`.
-    #[arg(long, value_name = "FILE", env = "CLAY_PROBE_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&args)?;
-    let mut text = client.look()?.text();
+    let client = Client::new(&args.at)?;
+    let mut text = look(&client)?.text();
     let clear = if args.watch && io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
     loop {
         write!(io::stdout(), "{clear}{text}").and_then(|()| io::stdout().flush()).context("standard output")?;
@@ -53,78 +49,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         thread::sleep(EVERY);
         // It may come back.
-        text = client.look().map_or_else(|error| format!("{error}\n"), |picture| picture.text());
+        text = look(&client).map_or_else(|error| format!("{error}\n"), |picture| picture.text());
     }
 }
 
-struct Client {
-    agent: ureq::Agent,
-    url: String,
-    authorization: Option<String>,
-}
-
-impl Client {
-    fn new(args: &Args) -> anyhow::Result<Self> {
-        let authorization = match &args.token_file {
-            Some(file) => {
-                let token = std::fs::read_to_string(file).with_context(|| format!("`{}`", file.display()))?;
-                Some(format!("Bearer {}", token.trim()))
-            }
-            None => None,
-        };
-        let settings = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent = settings.timeout_global(Some(Duration::from_secs(10))).build().into();
-        Ok(Self { agent, url: args.url.trim_end_matches('/').to_owned(), authorization })
-    }
-
-    fn look(&self) -> Result<Picture, Error> {
-        let (_, ready) = self.get("/readyz", &[])?;
-        let mut runs = self.list("/runs", &[("limit", RUNS)])?.items;
-        for run in &mut runs {
-            let name = text_of(&run["run"]);
-            if run["done"] != 0 {
-                // Without a score under the present settings it is a 404.
-                run["latest"] = self.get("/probes/latest", &[("run", &name)])?.1;
-            }
+fn look(client: &Client) -> Result<Picture, Error> {
+    let (_, ready) = client.get("/readyz", &[])?;
+    let mut runs = client.list("/runs", &[("limit", RUNS)])?.items;
+    for run in &mut runs {
+        let name = text_of(&run["run"]);
+        if run["done"] != 0 {
+            // Without a score under the present settings it is a 404.
+            run["latest"] = client.get("/probes/latest", &[("run", &name)])?.1;
         }
-        let listed = |states: &[(&str, &str)]| -> Result<Vec<List>, Error> {
-            states.iter().map(|(state, most)| self.list("/checkpoints", &[("state", state), ("limit", most)])).collect()
-        };
-        Ok(Picture { url: self.url.clone(), ready, runs, waiting: listed(&WAITING)?, wrong: listed(&WRONG)? })
     }
-
-    fn list(&self, path: &str, query: &[(&str, &str)]) -> Result<List, Error> {
-        let (status, body) = self.get(path, query)?;
-        if status != 200 {
-            let problem =
-                Error::invalid(format!("`{}{path}` answered {status}: {}", self.url, text_of(&body["detail"])));
-            let hint =
-                if status == 401 { "give the server's token with `--token-file FILE`" } else { "is it clay-probe?" };
-            return Err(problem.with_hint(body["hint"].as_str().filter(|_| status != 401).unwrap_or(hint)));
-        }
-        let items = body["items"].as_array().cloned().unwrap_or_default();
-        Ok(List { items, more: !body["next"].is_null() })
-    }
-
-    fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<(u16, Value), Error> {
-        let url = format!("{}{path}", self.url);
-        let silent = |error: ureq::Error| {
-            Error::not_found(format!("`{url}` does not answer: {error}"))
-                .with_hint("is `clay-probe serve` running there? `--url` tells where")
-        };
-        let mut request = self.agent.get(&url).query_pairs(query.iter().copied());
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
-        let mut answer = request.call().map_err(silent)?;
-        let body = answer.body_mut().read_json().map_err(silent)?;
-        Ok((answer.status().as_u16(), body))
-    }
-}
-
-struct List {
-    items: Vec<Value>,
-    more: bool,
+    let listed = |states: &[(&str, &str)]| -> Result<Vec<List>, Error> {
+        states.iter().map(|(state, most)| client.list("/checkpoints", &[("state", state), ("limit", most)])).collect()
+    };
+    Ok(Picture { url: client.url.clone(), ready, runs, waiting: listed(&WAITING)?, wrong: listed(&WRONG)? })
 }
 
 /// What was answered.
@@ -248,10 +190,6 @@ fn bare(value: &Value) -> String {
         Value::Null => "–".to_owned(),
         other => text_of(other),
     }
-}
-
-fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

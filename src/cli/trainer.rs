@@ -26,12 +26,16 @@ pub struct Args {
     run: String,
     #[arg(long, default_value_t = 21)]
     epochs: u32,
-    #[arg(long, default_value_t = 24)]
-    steps_per_epoch: u32,
-    #[arg(long, default_value_t = 5e-4)]
+    #[arg(long, default_value_t = 3e-4)]
     learning_rate: f64,
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// What goes wrong: lr-spike, swap-vv-vh or collapse.
+    #[arg(long)]
+    accident: Option<trainer::Accident>,
+    /// In which epoch.
+    #[arg(long, default_value_t = 20)]
+    accident_epoch: u32,
     /// The least time an epoch takes.
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     pace: Duration,
@@ -66,9 +70,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         token,
         run: args.run,
         epochs: args.epochs,
-        steps_per_epoch: args.steps_per_epoch.max(1),
         learning_rate: args.learning_rate,
         seed: args.seed,
+        accident: args.accident.map(|accident| (accident, args.accident_epoch)),
         pace: args.pace,
     })?;
     Ok(ExitCode::SUCCESS)

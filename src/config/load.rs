@@ -77,6 +77,11 @@ impl Config {
         if self.queue.every_n_epochs == 0 {
             return refuse("`queue.every_n_epochs` must be at least 1");
         }
+        if !self.probe.crop.is_multiple_of(32) {
+            let refused =
+                ConfigError::refused(format!("`probe.crop` is a multiple of 32 pixels, not {}", self.probe.crop));
+            return Err(refused.with_hint("0 takes chips as they are"));
+        }
         if self.probe.seeds.is_empty() || self.probe.fit_steps == 0 || self.probe.batch_size == 0 {
             return refuse(
                 "`probe.seeds` must not be empty, `probe.fit_steps` and `probe.batch_size` must be at least 1",

@@ -55,6 +55,8 @@ pub enum Watch {
 pub struct Queue {
     pub every_n_epochs: u32,
     pub every_n_steps: u64,
+    pub quick_every_n_epochs: u32,
+    pub controls: bool,
     pub due: Due,
     #[serde(with = "units::maybe_duration")]
     pub idle_after: Option<Duration>,
@@ -94,6 +96,7 @@ pub struct Worker {
 pub struct Probe {
     pub data: PathBuf,
     pub layout: Layout,
+    pub crop: u32,
     pub split: Split,
     pub folds: u32,
     pub split_seed: u64,
@@ -110,6 +113,7 @@ pub struct Probe {
     pub prefix: String,
     pub metadata: PathBuf,
     pub interval: Interval,
+    pub margin: f64,
     pub opaque_globals: Vec<String>,
 }
 
@@ -127,14 +131,17 @@ impl Probe {
 
     /// What decides the numbers of each head, in the configured order.
     pub fn head_settings(&self) -> Vec<HeadSettings> {
-        let of = |&head| HeadSettings {
-            revision: 1,
-            head,
-            seeds: self.seeds.iter().copied().map(Seed).collect(),
-            fit_steps: self.fit_steps,
-            batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
-            threshold: self.threshold,
+        let of = |&head| match head {
+            HeadName::Ridge => HeadSettings::closed_form(head),
+            HeadName::Conv | HeadName::Linear | HeadName::Segmentor => HeadSettings {
+                revision: 1,
+                head,
+                seeds: self.seeds.iter().copied().map(Seed).collect(),
+                fit_steps: self.fit_steps,
+                batch_size: self.batch_size,
+                learning_rate: self.learning_rate,
+                threshold: self.threshold,
+            },
         };
         self.heads.iter().map(of).collect()
     }

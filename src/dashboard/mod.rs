@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+const QUICK: &str = include_str!("quick.js");
 
 /// A file that the page loads.
 pub struct Asset {
@@ -19,6 +20,7 @@ pub fn page() -> String {
         let version = |text: &str| blake3::hash(text.as_bytes()).to_hex()[..12].to_owned();
         PAGE.replace("{style}", &version(STYLE))
             .replace("{script}", &version(SCRIPT))
+            .replace("{quick}", &version(QUICK))
             .replace("{plotly}", &version(plotly()))
             .replace("{version}", env!("CARGO_PKG_VERSION"))
     });
@@ -30,6 +32,7 @@ pub fn asset(name: &str) -> Option<Asset> {
     let (kind, text) = match name {
         "page.css" => ("text/css; charset=utf-8", STYLE),
         "page.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        "quick.js" => ("text/javascript; charset=utf-8", QUICK),
         "plotly.min.js" => ("text/javascript; charset=utf-8", plotly()),
         _ => return None,
     };

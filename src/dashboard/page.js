@@ -153,7 +153,7 @@ function changes(line) {
 }
 
 function drawUnder({ lines, head, line }) {
-  const names = [...new Set([head, ...lines.map((l) => l.head)])];
+  const names = [...new Set([head, ...lines.map((l) => l.head)])].filter((name) => name !== "ridge");
   at("under").hidden = lines.length === 0;
   at("heads").replaceChildren(...names.map((name) => {
     const button = make("button", name);
@@ -174,7 +174,7 @@ function drawUnder({ lines, head, line }) {
     make("li", `Line ${l.line} begins at epoch ${l.first_epoch}: ${changes(l)}. Values of two lines may not be compared.`)));
 }
 
-function drawChart(items, others, own) {
+function drawChart(items, others, own, controls) {
   const colours = getComputedStyle(document.documentElement);
   const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
   const line = { x: [], y: [], above: [], below: [], hover: [] };
@@ -226,6 +226,7 @@ function drawChart(items, others, own) {
       marker: { symbol: rail.map(mark), color: rail.map(tint), size: 9, line: { width: 1.5, color: rail.map(tint) } },
       text: rail.map((i) => `epoch ${i.epoch}: ${i.state}${i.reason ? ` – ${i.reason}` : ""}`), hovertemplate: "%{text}<extra></extra>" },
   ];
+  const across = controlShapes(controls, chosen.metric, "y", colour);
   const breaks = others.map(({ told }) => told).concat(own ? [own] : []).filter((l) => l.changed);
   const axis = { gridcolor: colour("grid"), zeroline: false, linecolor: colour("line"), fixedrange: false };
   const full = !loss && !at("zoom").checked;
@@ -238,10 +239,10 @@ function drawChart(items, others, own) {
     xaxis: { ...axis, title: { text: "epoch of the trainer" }, tickformat: "d" },
     yaxis: { ...axis, title: { text: METRICS[chosen.metric][1] }, ...(full ? { range: [0, 1] } : { autorange: true }) },
     yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
-    shapes: breaks.map((l) => ({ type: "line", x0: l.first_epoch - 0.5, x1: l.first_epoch - 0.5, yref: "paper", y0: 0, y1: 1,
-      line: { color: colour("wait"), width: 1, dash: "dash" } })),
-    annotations: breaks.map((l) => ({ x: l.first_epoch - 0.5, yref: "paper", y: 0.98, xanchor: "left", yanchor: "top", showarrow: false,
-      text: `${l.changed.map((c) => c.word).join(", ")} changed`, font: { size: 11, color: colour("wait") } })),
+    shapes: across.shapes.concat(breaks.map((l) => ({ type: "line", x0: l.first_epoch - 0.5, x1: l.first_epoch - 0.5, yref: "paper", y0: 0, y1: 1,
+      line: { color: colour("wait"), width: 1, dash: "dash" } }))),
+    annotations: across.annotations.concat(breaks.map((l) => ({ x: l.first_epoch - 0.5, yref: "paper", y: 0.98, xanchor: "left", yanchor: "top", showarrow: false,
+      text: `${l.changed.map((c) => c.word).join(", ")} changed`, font: { size: 11, color: colour("wait") } }))),
   };
   Plotly.react(at("chart"), traces, layout, {
     responsive: true, displaylogo: false, displayModeBar: innerWidth < 640 ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"] });
@@ -273,7 +274,7 @@ function drawProbe({ probe, curves }) {
     return tr;
   };
   at("scores-head").replaceChildren(row(["Head", ...Object.values(METRICS).map(([label]) => label), "Fits", "Notes"], "th"));
-  at("scores").replaceChildren(...Object.entries(probe.heads).map(([name, head]) => {
+  at("scores").replaceChildren(...Object.entries(probe.heads).filter(([, head]) => head.summary.iou).map(([name, head]) => {
     const score = (metric) => {
       const s = head.summary[metric];
       return s.low === null ? digits(s.mean) : `${digits(s.mean)} (${digits(s.low)} to ${digits(s.high)})`;
@@ -308,7 +309,7 @@ function drawCurves({ head, curves }) {
   }, { responsive: true, displaylogo: false, displayModeBar: false });
 }
 
-function drawSeries({ items, others, own }) {
+function drawSeries({ items, others, own, controls }) {
   const empty = items.length === 0;
   at("empty").hidden = !empty;
   at("chart").hidden = empty;
@@ -318,13 +319,13 @@ function drawSeries({ items, others, own }) {
   at("meaning").textContent = last
     ? `Each point: mean over ${last.n_seeds} seeds of the head \`${last.head}\` fitted on the frozen encoder, scored on ${last.n_chips} chips of ${last.n_events} events. ` +
       `Band and bars: ${INTERVALS[last.interval] || last.interval}. They hold the spread of the fit alone, not that of the choice of events. ` +
-      "No control is computed yet, so a rising curve alone does not show that the encoder beats a random one." +
+      (controls.length ? "Dashed lines and grey bands: the same head on what learnt nothing." : "No control is computed yet: a rising curve alone does not show that the encoder beats a random one.") +
       (other ? ` Diamonds at the foot: ${other} ${other === 1 ? "epoch has" : "epochs have"} no score on this line but on another, or of another head; posted again with "force", they are scored here.` : "")
     : empty ? "" : "Nothing is scored yet. Marks at the foot are epochs without a score; point at one for its reason.";
   if (empty) {
     at("how").textContent = `curl -X POST ${location.origin}/checkpoints \\\n  -H 'content-type: application/json' \\\n  -d '{"path": "epoch-0.ckpt"}'`;
   } else {
-    drawChart(items, others, own);
+    drawChart(items, others, own, controls);
   }
 }
 
@@ -371,6 +372,8 @@ async function refresh() {
     const [ready, runs, curve] = await Promise.all([ask("/readyz"), ask("/runs?limit=1000"), series(of("run", chosen.run) + under)]);
     const run = of("run", curve.run);
     const [listed, { items: lines }] = await Promise.all([ask(`/checkpoints?limit=100${run}`), ask(`/lines?${run.slice(1)}`)]);
+    const [quick, controls] = await Promise.all([askQuick(curve.run, lines.some((l) => l.head === "ridge")),
+      curve.line === null ? { items: [] } : ask(`/controls?${run.slice(1)}&line=${curve.line}`)]);
     const own = lines.find((l) => l.line === curve.line);
     const others = await Promise.all(lines.filter((l) => l.head === curve.head && l !== own).slice(-6).map(async (told) => {
       const key = [curve.run, chosen.metric, told.line, told.points, told.last_epoch].join();
@@ -389,10 +392,11 @@ async function refresh() {
     at("login").hidden = true;
     at("view").hidden = false;
     once("ready", ready, drawReady);
+    if (quick) once("quick", quick, drawQuick);
     once("runs", { runs: runs.items, run: curve.run }, drawRuns);
     once("facts", { items: curve.items, ready, metric: chosen.metric }, drawFacts);
     once("under", { lines, head: curve.head, line: curve.line }, drawUnder);
-    once("series", { items: curve.items, others, own, metric: chosen.metric, run: curve.run, zoom: at("zoom").checked }, drawSeries);
+    once("series", { items: curve.items, others, own, controls: controls.items, metric: chosen.metric, run: curve.run, zoom: at("zoom").checked }, drawSeries);
     once("probe", { ...whole, metric: chosen.metric }, drawProbe);
     once("checkpoints", listed, drawCheckpoints);
     listen();
@@ -422,7 +426,7 @@ at("login").addEventListener("submit", async (event) => {
   at("login-error").textContent = answer.ok ? "" : (await answer.json()).detail;
   if (answer.ok) refresh();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { delete shown.series; delete shown.probe; refresh(); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { for (const name of ["series", "probe", "quick"]) delete shown[name]; refresh(); });
 
 // Changes and progress ask for a look, at most once a second. Without the stream, a look every two seconds; with it, now
 // and then, for what no event tells.

@@ -2,10 +2,15 @@
 
 mod ckpt; // writes checkpoints as torch.save does
 mod error;
+mod options;
+mod process; // the trainer's
 mod run; // daemon, trainer, table
 pub mod sample; // the chips, carried in the binary
 mod table;
-pub mod trainer; // a small masked auto-encoder, trained on the chips
+pub mod trainer;
+mod watch; // what it prints // a small masked auto-encoder, trained on the chips
 
 pub use error::DemoError;
-pub use run::{Options, run};
+pub use options::Options;
+pub use run::run;
+pub use trainer::Accident;

@@ -13,6 +13,8 @@ words! {
         Linear = "linear",
         /// Clay's own segmentation head for v1.5.
         Segmentor = "segmentor",
+        /// Ridge regression on the share of water of each patch, in closed form.
+        Ridge = "ridge",
     }
 }
 
@@ -53,6 +55,12 @@ fn is_half(threshold: &f64) -> bool {
 }
 
 impl HeadSettings {
+    /// Of a head that has no seeds and no steps: all that is about fitting is 0.
+    pub fn closed_form(head: HeadName) -> Self {
+        let (seeds, threshold) = (Vec::new(), half());
+        Self { revision: 1, head, seeds, fit_steps: 0, batch_size: 0, learning_rate: 0.0, threshold }
+    }
+
     /// The digest of all of it.
     pub fn digest(&self) -> Digest {
         // A plain struct of numbers and words always serialises.

@@ -11,8 +11,12 @@ words! {
         Scan = "scan",
         /// Proves a checkpoint and copies its encoder out.
         Pin = "pin",
+        /// Embeds, and fits the closed-form head alone.
+        Quick = "quick",
         /// Embeds, fits, scores.
         Probe = "probe",
+        /// The next draw of a control.
+        Control = "control",
     }
 }
 

@@ -13,15 +13,36 @@ words! {
         Precision = "precision",
         Recall = "recall",
         Loss = "loss",
+        /// R² of the closed-form head on the share of water of a patch.
+        QuickR2 = "quick_r2",
+        /// Area under the ROC curve of the same head, for patches that are mostly water.
+        QuickAuroc = "quick_auroc",
+        /// Of the features, without labels: exponential of the entropy of the centred features' singular values.
+        EffectiveRank = "effective_rank",
+        /// The same of the features as they are (Garrido et al. 2023).
+        RankMe = "rankme",
+        /// Logarithm of the mean Gaussian potential of pairs of features on the sphere (Wang and Isola 2020).
+        Uniformity = "uniformity",
+        /// Mean cosine of the angle between two features.
+        MeanCosine = "mean_cosine",
+        /// Channels that tell nothing.
+        DeadDimensions = "dead_dimensions",
     }
 }
 
 impl Metric {
+    /// Those of a head that predicts pixels.
+    pub const OF_PIXELS: &'static [Self] =
+        &[Self::Iou, Self::Dice, Self::F1, Self::Precision, Self::Recall, Self::Loss];
+
     /// The least and the most it can be.
     pub fn range(self) -> (f64, f64) {
         match self {
-            Self::Loss => (0.0, f64::INFINITY),
-            Self::Iou | Self::Dice | Self::F1 | Self::Precision | Self::Recall => (0.0, 1.0),
+            Self::Loss | Self::EffectiveRank | Self::RankMe | Self::DeadDimensions => (0.0, f64::INFINITY),
+            Self::QuickR2 => (f64::NEG_INFINITY, 1.0),
+            Self::Uniformity => (f64::NEG_INFINITY, 0.0),
+            Self::MeanCosine => (-1.0, 1.0),
+            Self::Iou | Self::Dice | Self::F1 | Self::Precision | Self::Recall | Self::QuickAuroc => (0.0, 1.0),
         }
     }
 }
@@ -99,6 +120,14 @@ impl Metrics {
             Metric::Precision => self.precision,
             Metric::Recall => self.recall,
             Metric::Loss => self.loss,
+            // Not of a segmentation.
+            Metric::QuickR2
+            | Metric::QuickAuroc
+            | Metric::EffectiveRank
+            | Metric::RankMe
+            | Metric::Uniformity
+            | Metric::MeanCosine
+            | Metric::DeadDimensions => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod band;
 mod checkpoint;
+mod control;
 mod dataset;
 mod digest;
 mod encoder;
@@ -22,6 +23,7 @@ mod words;
 
 pub use band::{Band, LayoutName, Level};
 pub use checkpoint::{Format, Pinned, ValueSource, Via};
+pub use control::{ControlDraw, ControlName, ControlReport, ControlScore, ControlStep};
 pub use dataset::{ChipRecord, DatasetSummary, Refusal};
 pub use digest::Digest;
 pub use encoder::{EncoderFacts, Family, Generation, Input, InputMetadata, InputStatistics, TensorCounts};
@@ -35,7 +37,9 @@ pub use names::{Epoch, ParseNameError, RunName, Seed};
 pub use post::{Context, Facts, PostedCheckpoint, PostedPath};
 pub use preparation::Preparation;
 pub use reason::{DueReason, Reason};
-pub use report::{ChipScore, Curve, CurvePoint, Fit, HeadReport, ProbeReport, Seconds, SeedScore, Side, Versions};
+pub use report::{
+    ChipScore, Curve, CurvePoint, EventScore, Fit, HeadReport, ProbeReport, Seconds, SeedScore, Side, Versions,
+};
 pub use state::{Change, Shown, State};
 pub use summary::{Interval, Spread, Summary};
 pub use words::UnknownWord;

@@ -120,6 +120,11 @@ impl PostedCheckpoint {
 }
 
 impl Context {
+    /// A number of it.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.0.get(key).and_then(Value::as_f64)
+    }
+
     /// The most scalars it holds.
     pub const MOST: usize = 64;
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Basis, Confusion, DatasetSummary, Digest, EncoderFacts, Epoch, FitNote, HeadName, HeadSettings, Interval, Metric,
-    Metrics, Preparation, Reason, RunName, Seed, Spread, Summary, words,
+    Basis, Confusion, ControlScore, DatasetSummary, Digest, EncoderFacts, Epoch, FitNote, HeadName, HeadSettings,
+    Interval, Metric, Metrics, Preparation, Reason, RunName, Seed, Spread, Summary, words,
 };
 
 /// One probe, whole.
@@ -36,8 +36,11 @@ pub struct ProbeReport {
     pub fits: Vec<Fit>,
     /// What the fits of each head come to.
     pub heads: BTreeMap<HeadName, HeadReport>,
-    /// The same heads on networks that learnt nothing, by the control's name; none are computed yet.
-    pub controls: BTreeMap<String, HeadReport>,
+    /// What the same heads score on what learnt nothing, where that was asked for.
+    pub controls: Vec<ControlScore>,
+    /// Per event, head and seed: what two probes are compared by.
+    #[serde(default)]
+    pub event_scores: Vec<EventScore>,
     /// Per validation chip, head, seed and fold.
     pub chip_scores: Vec<ChipScore>,
     pub seconds: Seconds,
@@ -62,6 +65,7 @@ impl ProbeReport {
         let mut report = self.clone();
         report.fits.retain(|fit| fit.head == head);
         report.heads.retain(|&name, _| name == head);
+        report.event_scores.retain(|score| score.head == head);
         report.chip_scores.retain(|score| score.head == head);
         report
     }
@@ -75,6 +79,9 @@ pub struct HeadReport {
     pub settings: HeadSettings,
     /// Each seed's score, of counts pooled over its folds; null folds are left out.
     pub seeds: Vec<SeedScore>,
+    /// Metrics that are one number, of a head without seeds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<Metric, Option<f64>>,
     /// Every metric over seeds.
     pub summary: BTreeMap<Metric, Summary>,
     /// Mean over seeds and folds of the per-batch mean IoU that Clay's own notebook reports; `None` where undefined.
@@ -95,20 +102,41 @@ impl HeadReport {
             digest: settings.digest(),
             settings: settings.clone(),
             summary: metrics.iter().map(summary).collect(),
+            values: BTreeMap::new(),
             seeds,
             mean_batch_iou,
         }
     }
 
-    /// A metric over its seeds, whatever the interval.
+    /// Of a head that is fitted in closed form: each metric is one number, without an interval over seeds.
+    pub fn closed_form(settings: &HeadSettings, values: BTreeMap<Metric, Option<f64>>, interval: Interval) -> Self {
+        let mut report = Self {
+            digest: settings.digest(),
+            settings: settings.clone(),
+            seeds: Vec::new(),
+            summary: BTreeMap::new(),
+            values,
+            mean_batch_iou: None,
+        };
+        for &metric in report.values.keys() {
+            report.summary.insert(metric, report.spread(metric).summary(metric, interval));
+        }
+        report
+    }
+
+    /// A metric over its seeds, whatever the interval; of a head without seeds its one value.
     pub fn spread(&self, metric: Metric) -> Spread {
-        spread(&self.seeds, metric)
+        match self.values.get(&metric) {
+            Some(&value) => Spread::of([value]),
+            None => spread(&self.seeds, metric),
+        }
     }
 
     /// The same under another interval: that is read off the seeds, and no part of what was computed.
     pub fn set_interval(&mut self, interval: Interval) {
-        for (&metric, summary) in &mut self.summary {
-            *summary = spread(&self.seeds, metric).summary(metric, interval);
+        let metrics: Vec<Metric> = self.summary.keys().copied().collect();
+        for metric in metrics {
+            self.summary.insert(metric, self.spread(metric).summary(metric, interval));
         }
     }
 }
@@ -123,6 +151,17 @@ pub struct SeedScore {
     pub seed: Seed,
     /// All null where none of its folds could be fitted.
     pub metrics: Metrics,
+}
+
+/// A metric of one head on the validation chips of one event, pooled over them; events where it is undefined have none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventScore {
+    pub event: String,
+    pub head: HeadName,
+    /// `None`: of a head without seeds.
+    pub seed: Option<Seed>,
+    pub metric: Metric,
+    pub value: f64,
 }
 
 /// One head fitted with one seed on one fold.

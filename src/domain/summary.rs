@@ -132,7 +132,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_mean_lies_within(values in prop::collection::vec(prop::option::of(0f64..=1.0), 0..9)) {
-            for (&metric, &interval) in Metric::ALL.iter().flat_map(|m| Interval::ALL.iter().map(move |i| (m, i))) {
+            for (&metric, &interval) in Metric::OF_PIXELS.iter().flat_map(|m| Interval::ALL.iter().map(move |i| (m, i))) {
                 let s = Spread::of(values.iter().copied()).summary(metric, interval);
                 prop_assert_eq!(s.n as usize, values.iter().flatten().count());
                 prop_assert_eq!(s.low.is_some(), s.n >= 2);

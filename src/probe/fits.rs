@@ -85,6 +85,9 @@ struct Job<'a, 'b> {
 /// and step; what a tensor operation fails with.
 pub fn fit_all<'a>(fits: &Fits<'a>, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Done<'a>>, ProbeError> {
     let Fits { examples, folds, heads, .. } = *fits;
+    if heads.is_empty() {
+        return Ok(Vec::new());
+    }
     let channels = examples.first().map_or(Ok(0), |e| e.features.dim(1))?;
     let kinds = heads.iter().map(|settings| Kind::of(settings.head, channels, fits.patch));
     let kinds = kinds.collect::<Result<Vec<Kind>, _>>().map_err(|error| ProbeError::Input(error.to_string()))?;
@@ -221,7 +224,7 @@ fn fit_one(fits: &Fits, job: &Job, threads: usize, tick: Tick) -> Result<Fitted,
             "head `{}`, seed {}, fold {}: {error}; hint: lower `probe.learning_rate`",
             settings.head, seed.0, fold.number
         )),
-        HeadError::Patch { .. } => ProbeError::Input(error.to_string()),
+        HeadError::Patch { .. } | HeadError::ClosedForm(_) => ProbeError::Input(error.to_string()),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What fits come to, in the words of the report.
 
+use std::collections::BTreeMap;
+
 use super::{
     chips::Dataset,
     fits::{Done, Outcome},
@@ -7,7 +9,8 @@ use super::{
     score::{SideScore, mean},
 };
 use crate::domain::{
-    ChipScore, Confusion, CurvePoint, Fit, HeadReport, HeadSettings, Interval, Metrics, SeedScore, Side,
+    ChipScore, Confusion, CurvePoint, EventScore, Fit, HeadName, HeadReport, HeadSettings, Interval, Metric, Metrics,
+    Seed, SeedScore, Side,
 };
 
 /// A head over its seeds, each pooled over the folds that could be fitted.
@@ -59,6 +62,24 @@ pub fn fit(done: &Done) -> Fit {
             }
         }
     }
+}
+
+/// IoU of each event with water, per head and seed, of counts pooled over the event's validation chips.
+pub fn event_scores(fits: &[Done], dataset: &Dataset) -> Vec<EventScore> {
+    let mut sums = BTreeMap::<(HeadName, Seed, &str), Confusion>::new();
+    for done in fits {
+        for (&i, (score, _)) in done.fold.val.iter().zip(done.fitted().map_or(&[][..], |fitted| &fitted.chips)) {
+            let key = (done.settings.head, done.seed, dataset.chips()[i].event.as_str());
+            let sum = sums.entry(key).or_default();
+            *sum = sum.plus(score.confusion);
+        }
+    }
+    let wet = sums.into_iter().filter(|(_, counts)| counts.tp + counts.fn_ > 0);
+    let of = |((head, seed, event), counts): ((HeadName, Seed, &str), Confusion)| {
+        let value = counts.metrics(None).iou?;
+        Some(EventScore { event: event.to_owned(), head, seed: Some(seed), metric: Metric::Iou, value })
+    };
+    wet.filter_map(of).collect()
 }
 
 /// The validation chips of a fit; none where there is no fit.

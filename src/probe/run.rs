@@ -8,20 +8,22 @@ use serde::{Deserialize, Serialize};
 use super::{
     ProbeError,
     chips::{ChipError, Dataset, Fold},
-    device::{self, DeviceRequest},
-    dump,
+    device, dump,
     encoder::{self, metadata},
-    features::{FeatureCache, features},
+    features::features,
     fits::{Fits, fit_all},
     head::Example,
     preparation::{self, Resolved},
-    reporting, weights,
+    quick::{self, Quick},
+    reporting,
+    resources::Resources,
+    weights,
 };
 use crate::{
-    config::{self, Size},
+    config,
     domain::{
-        Basis, DatasetSummary, Digest, EncoderFacts, Epoch, HeadSettings, ProbeReport, Progress, Reason, RunName,
-        Seconds, Stage, Versions, head_folder,
+        Basis, DatasetSummary, Digest, EncoderFacts, Epoch, HeadName, HeadReport, HeadSettings, ProbeReport, Progress,
+        Reason, RunName, Seconds, Stage, Versions, head_folder,
     },
 };
 
@@ -37,16 +39,7 @@ pub struct ProbeRequest {
     pub epoch: Option<Epoch>,
     pub global_step: Option<u64>,
     pub settings: config::Probe,
-    /// `auto`, `cpu`, `cuda:N`, `metal`.
-    pub device: String,
-    /// Beside a trainer: leave it the GPU that it computes on.
-    pub serve: bool,
-    pub share_gpu: bool,
-    pub gpu_memory: Size,
-    /// The folder where decoded chips and embeddings are kept.
-    pub cache: PathBuf,
-    /// The most that embeddings may take there.
-    pub cache_bytes: Size,
+    pub resources: Resources,
     /// Write what the fits were made of into this folder.
     pub dump: Option<PathBuf>,
     /// Write `<pictures>/<head>-<12 digits of its settings>/<event>/<stem>.prediction.png`.
@@ -73,12 +66,7 @@ pub fn probe(
     let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
 
     progress(Progress { stage: Stage::Load, done: 0, total: 2 });
-    let chosen = device::choose(&DeviceRequest {
-        device: &request.device,
-        serve: request.serve,
-        share_gpu: request.share_gpu,
-        gpu_memory: request.gpu_memory,
-    })?;
+    let chosen = request.resources.device()?;
     let pool = device::pool(threads)?;
     let mut file = weights::open(&request.checkpoint, &weights_options(settings))?;
     let weights_digest = file.weights_digest()?;
@@ -88,14 +76,13 @@ pub fn probe(
     let epoch = request.epoch.or_else(own_epoch);
     let global_step = request.global_step.or_else(|| file.global_step().map(|(step, _)| step));
     progress(Progress { stage: Stage::Load, done: 1, total: 2 });
-    let dataset = open_dataset(request, progress)?;
+    let dataset = open_dataset(settings, &request.resources, progress)?;
     let resolved = resolve(settings, &facts, dataset.summary())?;
     let (plan, preparation) = (resolved.plan(settings), resolved.preparation);
-    check_expected(request, dataset.summary(), preparation.digest())?;
+    check_expected(request.expected, dataset.summary(), preparation.digest())?;
     seconds.load = lap();
 
-    let caches = &request.cache;
-    let mut cache = FeatureCache::new(caches, weights_digest, preparation.digest(), request.cache_bytes.0);
+    let mut cache = request.resources.features(weights_digest, preparation.digest());
     let load = || Ok(encoder::load(&facts, &plan, &mut file, &chosen.device)?);
     // The encoder goes with this call: hundreds of megabytes that the fits do not need.
     let features = features(&dataset, &mut cache, &chosen.device, &pool, load, progress)?;
@@ -103,10 +90,13 @@ pub fn probe(
     let examples = examples(&dataset, features.chips);
     seconds.embed = lap();
 
+    let (closed_form, iterative): (Vec<HeadSettings>, Vec<HeadSettings>) =
+        request.heads.iter().cloned().partition(|head| head.head == HeadName::Ridge);
+    let quick = if closed_form.is_empty() { None } else { Some(pool.install(|| quick::fit(&dataset, &examples))?) };
     let fits = Fits {
         examples: &examples,
         folds: dataset.folds(),
-        heads: &request.heads,
+        heads: &iterative,
         patch: facts.patch_size,
         threads,
         keep_weights: request.dump.is_some(),
@@ -119,12 +109,19 @@ pub fn probe(
         dump::write_dump(dir, &dataset, &examples, &fits, facts.patch_size)?;
     }
     if let Some(dir) = &request.pictures {
-        for head in &request.heads {
+        for head in &iterative {
             let dir = dir.join(head_folder(head.head, &head.digest()));
             super::pictures::draw(&dir, &dataset, &fits, head.head, head.threshold as f32)?;
         }
     }
     let of_head = |head: &HeadSettings| (head.head, reporting::head(&fits, head, settings.interval));
+    let mut heads: BTreeMap<HeadName, HeadReport> = iterative.iter().map(of_head).collect();
+    let mut event_scores = reporting::event_scores(&fits, &dataset);
+    if let Some(Quick { values, events }) = quick {
+        let of = |head: &HeadSettings| (head.head, HeadReport::closed_form(head, values.clone(), settings.interval));
+        heads.extend(closed_form.iter().map(of));
+        event_scores.extend(events);
+    }
     let mut report = ProbeReport {
         schema: ProbeReport::SCHEMA,
         run: request.run.clone(),
@@ -140,8 +137,9 @@ pub fn probe(
         device: chosen.name,
         device_reason: chosen.reason,
         fits: fits.iter().map(reporting::fit).collect(),
-        heads: request.heads.iter().map(of_head).collect(),
-        controls: BTreeMap::new(),
+        heads,
+        controls: Vec::new(),
+        event_scores,
         chip_scores: fits.iter().flat_map(|fit| reporting::chip_scores(fit, &dataset)).collect(),
         seconds,
         versions: versions(threads),
@@ -173,8 +171,12 @@ pub fn resolve(
 }
 
 /// Data set, split and preparation must be those that the request was made for.
-fn check_expected(request: &ProbeRequest, found: &DatasetSummary, preparation: Digest) -> Result<(), ProbeError> {
-    let Some(expected) = request.expected else { return Ok(()) };
+pub(super) fn check_expected(
+    expected: Option<Basis>,
+    found: &DatasetSummary,
+    preparation: Digest,
+) -> Result<(), ProbeError> {
+    let Some(expected) = expected else { return Ok(()) };
     let of_data = [("digest", expected.dataset, found.digest), ("assignment", expected.assignment, found.assignment)];
     if let Some((what, expected, found)) = of_data.into_iter().find(|(_, expected, found)| expected != found) {
         return Err(ProbeError::DatasetChanged { what, expected, found });
@@ -188,13 +190,17 @@ fn check_expected(request: &ProbeRequest, found: &DatasetSummary, preparation: D
 }
 
 /// The data set, which must have folds with chips on both sides.
-fn open_dataset(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, ProbeError> {
-    let dataset = Dataset::open(&request.settings, &request.cache, progress)?;
+pub(super) fn open_dataset(
+    settings: &config::Probe,
+    resources: &Resources,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Dataset, ProbeError> {
+    let dataset = Dataset::open(settings, &resources.cache, progress)?;
     let empty = |fold: &&Fold| fold.train.is_empty() || fold.val.is_empty();
     if dataset.folds().is_empty() || dataset.folds().iter().find(empty).is_some() {
         let message = format!(
             "`{}`: its {} chips of {} events cannot be split into training and validation",
-            request.settings.data.display(),
+            settings.data.display(),
             dataset.chips().len(),
             dataset.summary().events.len()
         );
@@ -204,7 +210,7 @@ fn open_dataset(request: &ProbeRequest, progress: &mut dyn FnMut(Progress)) -> R
 }
 
 /// Features and labels of each chip, in the data set's order.
-fn examples(dataset: &Dataset, features: Vec<Tensor>) -> Vec<Example> {
+pub(super) fn examples(dataset: &Dataset, features: Vec<Tensor>) -> Vec<Example> {
     let example =
         |(i, features): (usize, Tensor)| Example { features, labels: dataset.labels(i), side: dataset.chips()[i].side };
     features.into_iter().enumerate().map(example).collect()

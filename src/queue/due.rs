@@ -33,6 +33,13 @@ pub fn is_due(rules: &config::Queue, epoch: Epoch, global_step: i64, first: bool
     }
 }
 
+/// Whether a new point of an attempt gets a quick score, given those that have one: none lies less than
+/// `quick_every_n_epochs` before or after it. Never, where that is 0.
+pub fn is_quick_due(rules: &config::Queue, epoch: Epoch, slots: &[Slot]) -> bool {
+    let n = rules.quick_every_n_epochs;
+    n > 0 && slots.iter().all(|slot| !slot.state.holds_slot() || slot.epoch.0.abs_diff(epoch.0) >= n)
+}
+
 /// A new point, as the rule of attempts sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
@@ -86,6 +93,16 @@ mod tests {
         assert_eq!(due(5, &[(0, Failed), (9, Queued)]), None);
         assert_eq!(due(5, &[(3, Failed), (4, State::Cancelled)]), Some(DueReason::EveryN));
         assert_eq!(due(5, &[(1, Running)]), None);
+    }
+
+    #[test]
+    fn quick_scores_have_a_rule_of_their_own() {
+        let due = |n, epoch, others: &[u32]| {
+            let slots: Vec<_> = others.iter().map(|&e| slot(e, i64::from(e), State::Done)).collect();
+            let rules = config::Queue { quick_every_n_epochs: n, ..rules(Due::AtLeast, 5, 0) };
+            is_quick_due(&rules, Epoch(epoch), &slots)
+        };
+        assert_eq!([due(0, 7, &[]), due(1, 7, &[6, 8]), due(2, 7, &[6]), due(2, 7, &[5])], [false, true, false, true]);
     }
 
     #[test]

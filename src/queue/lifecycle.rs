@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use super::{Queue, Target, locked, retry::wait_before_retry};
 use crate::{
     domain::{
-        Change, CheckpointId, ChipRecord, DatasetSummary, Digest, Failure, Fault, JobId, JobKind, Pinned, PointId,
-        ProbeReport, Reason, Subject,
+        Change, CheckpointId, ChipRecord, ControlReport, DatasetSummary, Digest, Failure, Fault, JobId, JobKind,
+        Pinned, PointId, ProbeReport, Reason, Subject,
     },
     error::{Error, Result},
     store::{JobRow, NewJob, Why, age_of, change, now, text_of},
@@ -41,8 +41,14 @@ impl Drop for Claimed {
 #[derive(Clone, Copy, Debug)]
 pub enum Output<'a> {
     Pin(&'a Pinned),
-    Probe(&'a ProbeReport),
-    Scan { path: &'a str, dataset: &'a DatasetSummary, chips: &'a [ChipRecord] },
+    /// With the heads that were asked for: those that were stored before count too.
+    Probe(&'a ProbeReport, &'a [Digest]),
+    Control(&'a ControlReport),
+    Scan {
+        path: &'a str,
+        dataset: &'a DatasetSummary,
+        chips: &'a [ChipRecord],
+    },
 }
 
 /// What became of a job whose try failed.
@@ -60,7 +66,9 @@ impl Queue {
     pub async fn claim(&self, kind: JobKind) -> Result<Option<Claimed>> {
         loop {
             let scanned = locked(&self.dataset).is_some();
-            if (kind == JobKind::Probe && !scanned) || !self.store.has_queued(kind).await? {
+            if (matches!(kind, JobKind::Quick | JobKind::Probe | JobKind::Control) && !scanned)
+                || !self.store.has_queued(kind).await?
+            {
                 return Ok(None);
             }
             let mut tx = self.store.write().await?;
@@ -68,7 +76,7 @@ impl Queue {
                 let Some(job) = self.store.next_job(&mut tx, kind, &now()).await? else { return Ok(None) };
                 change(&mut tx, Subject::Job(job.id), Change::Claimed, Why::default()).await?;
                 let target = match job.point_id {
-                    Some(point) => self.aim(&mut tx, job.id, point).await?,
+                    Some(point) => self.aim(&mut tx, &job, point).await?,
                     None => None,
                 };
                 Ok(Some((job, target)))
@@ -76,8 +84,8 @@ impl Queue {
             let claimed = claim.await;
             match tx.end(claimed).await? {
                 None => return Ok(None),
-                Some((job, Some(Ok(target)))) if target.missing.is_empty() => {
-                    info!(job = %job.id, "equal weights were probed before: same result");
+                Some((job, Some(Ok(target)))) if target.missing.is_empty() && target.control.is_none() => {
+                    info!(job = %job.id, kind = %job.kind, "all of it is stored already");
                     self.tell_change();
                 }
                 Some((job, target)) => {
@@ -93,7 +101,7 @@ impl Queue {
     async fn aim(
         &self,
         db: &mut SqliteConnection,
-        job: JobId,
+        job: &JobRow,
         point: PointId,
     ) -> Result<Option<Result<Target, Failure>>> {
         let key = match self.key_of(db, point).await? {
@@ -101,22 +109,27 @@ impl Queue {
             Some(Err(refusal)) => return Ok(Some(Err(refusal))),
             Some(Ok(key)) => key,
         };
-        self.store.note_basis(db, job, key.basis).await?;
+        self.store.note_basis(db, job.id, key.basis).await?;
+        if job.kind == JobKind::Control {
+            if let Some(target) = self.next_draw(db, point, key).await? {
+                return Ok(Some(Ok(target)));
+            }
+            change(db, Subject::Job(job.id), Change::Finished, Why::default()).await?;
+            return Ok(Some(Ok(Target { key, missing: Vec::new(), asked: Vec::new(), control: None })));
+        }
         let result = self.store.result_of(db, &key).await?;
         let known = match result {
             Some(result) => self.store.heads_of(db, result).await?,
             None => Vec::new(),
         };
-        let missing: Vec<_> = self.plan.heads.iter().filter(|head| !known.contains(&head.digest())).cloned().collect();
+        let heads = self.plan.heads_of(job.kind);
+        let asked: Vec<_> = heads.iter().map(|head| head.digest()).collect();
+        let missing: Vec<_> = heads.iter().filter(|head| !known.contains(&head.digest())).cloned().collect();
         if let Some(result) = result.filter(|_| missing.is_empty()) {
-            self.store.link_result(db, job, result, &self.head_digests()).await?;
-            change(db, Subject::Job(job), Change::Finished, Why::default()).await?;
+            self.store.link_result(db, job.id, result, &asked).await?;
+            change(db, Subject::Job(job.id), Change::Finished, Why::default()).await?;
         }
-        Ok(Some(Ok(Target { key, missing })))
-    }
-
-    fn head_digests(&self) -> Vec<Digest> {
-        self.plan.heads.iter().map(|head| head.digest()).collect()
+        Ok(Some(Ok(Target { key, missing, asked, control: None })))
     }
 
     /// A job gave its output: it is kept, and the job done. Probes are of a data set from the end of its scan on.
@@ -125,15 +138,20 @@ impl Queue {
         let finish = async {
             match output {
                 Output::Pin(pinned) => self.store.note_output(&mut tx, job, pinned).await?,
-                Output::Probe(report) => {
+                Output::Probe(report, asked) => {
                     let result = self.store.add_result(&mut tx, report, &now()).await?;
-                    self.store.link_result(&mut tx, job, result, &self.head_digests()).await?;
+                    self.store.link_result(&mut tx, job, result, asked).await?;
                 }
+                Output::Control(report) => self.store.add_controls(&mut tx, report, &now()).await?,
                 Output::Scan { path, dataset, chips } => {
                     self.store.add_dataset(&mut tx, path, dataset, chips, &now()).await?;
                 }
             }
-            change(&mut tx, Subject::Job(job), Change::Finished, Why::default()).await.map(drop)
+            change(&mut tx, Subject::Job(job), Change::Finished, Why::default()).await?;
+            match self.store.job(&mut tx, job).await?.point_id {
+                Some(point) => self.queue_control(&mut tx, point).await,
+                None => Ok(()),
+            }
         };
         let done = finish.await;
         tx.end(done).await?;

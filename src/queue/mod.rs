@@ -1,5 +1,6 @@
 //! Which checkpoints are probed, and which job is next: rules as pure functions, and the changes they cause in the store.
 
+mod control;
 mod due;
 mod lifecycle;
 mod place;

@@ -7,11 +7,11 @@ use tracing::info;
 
 use super::{
     Queue,
-    due::{Candidate, attempt_of, is_due},
+    due::{Candidate, attempt_of, is_due, is_quick_due},
     locked,
 };
 use crate::{
-    domain::{DueReason, Epoch, Pinned, PointId, RunId, RunName, State, ValueSource},
+    domain::{DueReason, Epoch, JobKind, Pinned, PointId, RunId, RunName, State, ValueSource},
     error::{Error, Result},
     store::{CheckpointRow, NewJob, NewPoint, now},
 };
@@ -112,8 +112,9 @@ impl Queue {
             }
         };
         let first = self.store.top(db, run, Some(attempt)).await?.is_none();
-        let slots = self.store.slots(db, run, attempt).await?;
+        let slots = self.store.slots(db, run, attempt, JobKind::Probe).await?;
         let due = is_due(&self.rules, epoch, step.0, first, &slots);
+        let quick_slots = self.store.slots(db, run, attempt, JobKind::Quick).await?;
         let new = NewPoint {
             run,
             attempt,
@@ -126,6 +127,9 @@ impl Queue {
             context: &row.context,
         };
         let point = self.store.add_point(db, &new, at).await?;
+        if is_quick_due(&self.rules, epoch, &quick_slots) {
+            self.store.add_job(db, NewJob::Quick(point), at).await?;
+        }
         if due.is_some() {
             self.store.add_job(db, NewJob::Probe(point), at).await?;
         }

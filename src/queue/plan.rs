@@ -6,7 +6,9 @@ use sqlx::SqliteConnection;
 
 use super::{Queue, locked};
 use crate::{
-    domain::{Basis, DatasetSummary, EncoderFacts, Failure, HeadSettings, PointId, Preparation},
+    domain::{
+        Basis, ControlDraw, DatasetSummary, Digest, EncoderFacts, Failure, HeadSettings, JobKind, PointId, Preparation,
+    },
     error::Result,
     store::ResultKey,
 };
@@ -19,6 +21,8 @@ pub type Prepare = dyn Fn(&EncoderFacts, &DatasetSummary) -> Result<Preparation,
 pub struct Plan {
     /// In the configured order, at least one.
     pub heads: Arc<[HeadSettings]>,
+    /// The one of quick scores.
+    pub quick: HeadSettings,
     /// The science's; the queue itself knows no encoder.
     pub prepare: Arc<Prepare>,
 }
@@ -35,6 +39,17 @@ pub struct Target {
     pub key: ResultKey,
     /// The heads that are not stored under that key yet.
     pub missing: Vec<HeadSettings>,
+    /// All that were asked for.
+    pub asked: Vec<Digest>,
+    /// Of a control: which draw, in the place of the weights.
+    pub control: Option<ControlDraw>,
+}
+
+impl Plan {
+    /// What a job of a kind is to fit.
+    pub fn heads_of(&self, kind: JobKind) -> &[HeadSettings] {
+        if kind == JobKind::Quick { std::slice::from_ref(&self.quick) } else { &self.heads }
+    }
 }
 
 impl Queue {

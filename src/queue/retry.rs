@@ -21,7 +21,7 @@ pub fn wait_before_retry(
     let again = match (fault, kind) {
         (Fault::Final, _) => false,
         (_, JobKind::Pin) => age < give_up,
-        (_, JobKind::Scan | JobKind::Probe) => tries < retries,
+        (_, JobKind::Scan | JobKind::Quick | JobKind::Probe | JobKind::Control) => tries < retries,
     };
     again.then(|| backoff(tries))
 }

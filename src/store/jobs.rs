@@ -32,7 +32,11 @@ pub struct JobRow {
 pub enum NewJob {
     Scan,
     Pin(CheckpointId, Identity),
+    /// The closed-form head alone.
+    Quick(PointId),
     Probe(PointId),
+    /// The next draw of a control, for encoders as that of the point.
+    Control(PointId),
 }
 
 /// What a probe job is about.
@@ -61,7 +65,9 @@ impl Store {
         let (kind, checkpoint, point, key) = match new {
             NewJob::Scan => (JobKind::Scan, None, None, None),
             NewJob::Pin(checkpoint, identity) => (JobKind::Pin, Some(checkpoint), None, Some(identity)),
+            NewJob::Quick(point) => (JobKind::Quick, None, Some(point), None),
             NewJob::Probe(point) => (JobKind::Probe, None, Some(point), None),
+            NewJob::Control(point) => (JobKind::Control, None, Some(point), None),
         };
         let sql = "insert into jobs (kind, checkpoint_id, point_id, key, state, created_at) \
                    values (?1, ?2, ?3, ?4, 'queued', ?5) returning id";
@@ -78,7 +84,7 @@ impl Store {
 
     /// The latest probe job of a point.
     pub async fn latest_probe(&self, db: &mut SqliteConnection, point: PointId) -> Result<Option<JobRow>> {
-        let sql = format!("{COLUMNS} where point_id = ?1 order by id desc limit 1");
+        let sql = format!("{COLUMNS} where point_id = ?1 and kind = 'probe' order by id desc limit 1");
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(point).fetch_optional(db).await?)
     }
 
@@ -89,12 +95,13 @@ impl Store {
     }
 
     /// The queued job of a kind that may start now, first come first served; of a probe only one whose weights are not
-    /// being probed already, for it will share the result.
+    /// being embedded already, nor are about to be for a quick score: it will share the embeddings or the result.
     pub async fn next_job(&self, db: &mut SqliteConnection, kind: JobKind, now: &str) -> Result<Option<JobRow>> {
         let sql = format!(
             "{COLUMNS} q where kind = ?1 and state = 'queued' and (not_before is null or not_before <= ?2) \
              and not exists (select 1 from jobs b join points pb on pb.id = b.point_id join points pq on pq.id = q.point_id \
-                             where b.kind = 'probe' and b.state = 'running' and pb.weights_digest = pq.weights_digest) \
+                             where pb.weights_digest = pq.weights_digest and ((b.kind in ('quick', 'probe') and b.state = 'running') \
+             or (b.kind = 'quick' and q.kind = 'probe' and b.state = 'queued' and b.tries = 0))) \
              order by id limit 1"
         );
         Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(kind).bind(now).fetch_optional(db).await?)
@@ -147,6 +154,12 @@ impl Store {
             "select encoder from checkpoints where point_id = ?1 and encoder is not null order by id desc limit 1";
         let Json(facts) = sqlx::query_scalar(sql).bind(point).fetch_one(db).await?;
         Ok(facts)
+    }
+
+    /// The same, read outside of any write.
+    pub async fn encoder_of_point(&self, point: PointId) -> Result<EncoderFacts> {
+        let mut db = self.pool().acquire().await?;
+        self.encoder_of(&mut db, point).await
     }
 
     /// What a probe job is of besides weights and heads, from its claim on.

@@ -89,7 +89,7 @@ async fn tell(
     why: &Why,
     at: &str,
 ) -> Result<()> {
-    if let (Subject::Job(_), Some(point)) = (subject, about.point_id) {
+    if let (Subject::Job(_), Some(JobKind::Probe), Some(point)) = (subject, about.kind, about.point_id) {
         show(db, point, to).await?;
     }
     let job = if let Subject::Job(id) = subject { Some(id) } else { None };
@@ -146,7 +146,7 @@ async fn move_checkpoint(
     let done = sqlx::query(
         "update checkpoints set state = ?3, reason = ?4, message = ?5, shown = case when ?3 <> 'whole' then ?3 else \
          coalesce((select case state when 'running' then 'probing' else state end from jobs \
-                   where point_id = checkpoints.point_id order by id desc limit 1), 'whole') end \
+                   where point_id = checkpoints.point_id and kind = 'probe' order by id desc limit 1), 'whole') end \
          where id = ?1 and state = ?2",
     )
     .bind(id)

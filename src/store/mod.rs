@@ -1,6 +1,7 @@
 //! The database: SQLite in WAL mode, one writer. All SQL of the project is in this folder.
 
 mod checkpoints;
+mod controls;
 mod datasets;
 mod events;
 mod folder;
@@ -27,6 +28,7 @@ use self::write::Writer;
 use crate::error::{Error, Result};
 
 pub use checkpoints::{CheckpointRow, NewCheckpoint};
+pub use controls::ControlKey;
 pub use events::EventRow;
 pub use folder::Folder;
 pub use jobs::{JobRow, NewJob, ProbeSubject};

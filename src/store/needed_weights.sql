@@ -23,7 +23,7 @@ union
 select weights_digest from best where rank <= ?3
 union
 select p.weights_digest from jobs j join points p on p.id = j.point_id
-where j.kind = 'probe' and j.state in ('queued', 'running')
+where j.kind in ('quick', 'probe') and j.state in ('queued', 'running')
 union
 select json_extract(j.output, '$.weights_digest') from checkpoints c join jobs j on j.checkpoint_id = c.id
 where c.state in ('seen', 'settling') and j.output is not null;

@@ -4,7 +4,7 @@ use sqlx::{FromRow, SqliteConnection, types::Json};
 
 use super::Store;
 use crate::{
-    domain::{Context, Digest, DueReason, Epoch, PointId, RunId, RunName, State, ValueSource},
+    domain::{Context, Digest, DueReason, Epoch, JobKind, PointId, RunId, RunName, State, ValueSource},
     error::Result,
 };
 
@@ -34,7 +34,7 @@ pub struct Top {
     pub due_reason: Option<DueReason>,
 }
 
-/// A point of an attempt with a probe job: the state of one that holds its slot in the due rule, else of the latest.
+/// A point of an attempt with a job of a kind: the state of one that holds its slot in the due rule, else of the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct Slot {
     pub epoch: Epoch,
@@ -162,15 +162,16 @@ impl Store {
         .await?)
     }
 
-    /// The points of an attempt that have a probe job.
-    pub async fn slots(&self, db: &mut SqliteConnection, run: RunId, attempt: u32) -> Result<Vec<Slot>> {
+    /// The points of an attempt that have a job of a kind.
+    pub async fn slots(&self, db: &mut SqliteConnection, run: RunId, attempt: u32, kind: JobKind) -> Result<Vec<Slot>> {
         Ok(sqlx::query_as(
             "select p.epoch, p.global_step, j.state from points p join jobs j on j.id = (select id from jobs \
-             where point_id = p.id order by state in ('queued', 'running', 'done') desc, id desc limit 1) \
+             where point_id = p.id and kind = ?3 order by state in ('queued', 'running', 'done') desc, id desc limit 1) \
              where p.run_id = ?1 and p.attempt = ?2",
         )
         .bind(run)
         .bind(attempt)
+        .bind(kind)
         .fetch_all(db)
         .await?)
     }

@@ -6,7 +6,7 @@ use sqlx::{SqliteConnection, types::Json};
 
 use super::Store;
 use crate::{
-    domain::{Basis, Digest, FitNote, HeadId, HeadName, HeadReport, JobId, Metric, PointId, ProbeReport, ResultId},
+    domain::{Basis, Digest, FitNote, HeadId, HeadName, HeadReport, JobId, PointId, ProbeReport, ResultId},
     error::Result,
 };
 
@@ -155,7 +155,7 @@ async fn add_head(
     .bind(now)
     .fetch_one(&mut *db)
     .await?;
-    for &metric in Metric::ALL {
+    for &metric in head.summary.keys() {
         let spread = head.spread(metric);
         sqlx::query(
             "insert into summaries (head_id, series, metric, value, std, n, low, high) \
@@ -170,6 +170,12 @@ async fn add_head(
         .bind(spread.max)
         .execute(&mut *db)
         .await?;
+    }
+    for score in &own.event_scores {
+        let sql = "insert into event_scores (head_id, metric, event, seed, value) values (?1, ?2, ?3, ?4, ?5)";
+        let seed = score.seed.map_or(String::new(), |seed| seed.0.to_string());
+        let query = sqlx::query(sql).bind(id).bind(score.metric).bind(&score.event).bind(seed).bind(score.value);
+        query.execute(&mut *db).await?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use sqlx::{
 };
 
 use crate::domain::{
-    Change, CheckpointId, Digest, DueReason, Epoch, EventId, Format, HeadId, HeadName, Identity, JobId, JobKind,
-    Metric, PointId, Reason, ResultId, RunId, RunName, Shown, State, ValueSource, Via,
+    Change, CheckpointId, ControlName, Digest, DueReason, Epoch, EventId, Format, HeadId, HeadName, Identity, JobId,
+    JobKind, Metric, PointId, Reason, ResultId, RunId, RunName, Shown, State, ValueSource, Via,
 };
 
 type Arguments = <Sqlite as Database>::ArgumentBuffer;
@@ -66,6 +66,7 @@ macro_rules! numbers {
 
 texts!(
     Change,
+    ControlName,
     Digest,
     DueReason,
     Format,

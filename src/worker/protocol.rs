@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::domain::{Failure, JobId, JobKind, Progress};
 
 /// Raised when either side would misread the other.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The most bytes of a line; longer ones are logged and skipped.
 pub const MAX_LINE: usize = 1_000_000;

@@ -52,7 +52,7 @@ struct Lane {
 impl Runner {
     /// Starts all runners; they run until `stop`.
     pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
-        let lanes = [(jobs::PROBES, self.config.worker.max_parallel), (jobs::PINS, PINS)];
+        let lanes = [(jobs::PROBES, self.config.worker.max_parallel), (jobs::QUICK, 1), (jobs::PINS, PINS)];
         for (kinds, count) in lanes {
             let lane = Lane { kinds, pause: Arc::default() };
             for _ in 0..count {

@@ -33,15 +33,22 @@ fn once_ends_by_itself_with_scores() {
     let dir = tempfile::tempdir().unwrap();
     let keep = dir.path().join("demo");
     let mut command = clay_probe();
-    command.args(["demo", "--once", "--epochs", "3", "--every", "2", "--keep"]).arg(&keep);
+    command.args(["demo", "--once", "--epochs", "3", "--every", "2", "--no-accident", "--keep"]).arg(&keep);
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
-    assert!(out.contains("not a result"), "it says what it shows:\n{out}");
-    assert!(out.contains("2 probes"), "epochs 0 and 2:\n{out}");
-    let scores: Vec<&str> = out.lines().filter(|line| line.contains('[') && line.contains('.')).collect();
-    assert!(scores.iter().any(|line| line.trim_start().starts_with("0 ")), "{out}");
-    assert!(scores.iter().any(|line| line.trim_start().starts_with("2 ")), "{out}");
+    assert!(out.contains("no pre-training set"), "it says what it shows:\n{out}");
+    assert!(out.contains("3 quick scores and 2 full probes"), "every epoch, and 0 and 2 in full:\n{out}");
+    for epoch in 0..3 {
+        let row = out.lines().find(|line| line.trim_start().starts_with(&format!("{epoch}  ")));
+        assert!(row.is_some_and(|row| row.matches('.').count() == 3), "loss, R² and rank of epoch {epoch}:\n{out}");
+    }
+    for told in
+        ["random encoders (three)", "bands' own mean", "everything water", "best single index", "nothing was reported"]
+    {
+        assert!(out.contains(told), "{told}:\n{out}");
+    }
+    assert!(out.contains("clay-probe check --data DIR") && out.contains("clay-probe serve --data DIR"), "{out}");
     for left in ["clay-probe-data/clay-probe.db", "data/manifest.csv", "trainer.log"] {
         assert!(keep.join(left).exists(), "--keep keeps {left}");
     }

@@ -10,9 +10,12 @@ use std::{
 
 use clay_probe::{
     config::Config,
-    domain::{Change, CheckpointId, Digest, EventId, Failure, Fault, HeadName, JobKind, Reason, RunName, State},
+    domain::{
+        Change, CheckpointId, ControlReport, ControlStep, Digest, EventId, Failure, Fault, HeadName, HeadSettings,
+        JobKind, Metric, Reason, RunName, Seconds, State,
+    },
     intake::{Intake, Roots, Submissions},
-    queue::{Claimed, Output, Queue},
+    queue::{Claimed, Output, Queue, Target},
     status::Status,
     store::{EventRow, Folder, Store},
     telemetry::Metrics,
@@ -52,6 +55,7 @@ impl Service {
             ("intake.poll", json!("20ms")),
             ("intake.give_up", json!("300ms")),
             ("queue.every_n_epochs", json!(2)),
+            ("queue.quick_every_n_epochs", json!(1)),
             ("queue.retries", json!(1)),
         ];
         let config = Config::load(None, &flags).unwrap();
@@ -125,7 +129,9 @@ impl Service {
             9 if self.below(4) == 0 => self.queue.queue_scan().await.unwrap(),
             10 if self.below(8) == 0 => drop(self.queue.recover().await.unwrap()),
             11..=12 => {
-                let kind = [JobKind::Pin, JobKind::Pin, JobKind::Probe, JobKind::Scan][self.below(4) as usize];
+                let kind =
+                    [JobKind::Pin, JobKind::Pin, JobKind::Quick, JobKind::Probe, JobKind::Control, JobKind::Scan]
+                        [self.below(6) as usize];
                 self.running.extend(self.queue.claim(kind).await.unwrap());
             }
             _ if !self.running.is_empty() => {
@@ -150,18 +156,46 @@ impl Service {
                 let pinned = pinned(Digest::of(&weights.to_le_bytes()), epoch, step.into());
                 let _ = self.queue.finish(job.id, Output::Pin(&pinned)).await;
             }
+            (_, JobKind::Control) => {
+                let target = claimed.target.as_ref().unwrap().as_ref().unwrap();
+                let _ = self.queue.finish(job.id, Output::Control(&controls(target))).await;
+            }
             (_, JobKind::Scan) => {
                 let (dataset, chips) = dataset(self.below(2));
                 let output = Output::Scan { path: "/data", dataset: &dataset, chips: &chips };
                 let _ = self.queue.finish(job.id, output).await;
             }
-            (_, JobKind::Probe) => {
+            (_, JobKind::Quick | JobKind::Probe) => {
                 let target = claimed.target.as_ref().unwrap().as_ref().unwrap();
                 let mut report = report(target.key.weights, encoder(), 0, &target.missing, 0.5);
                 report.dataset.digest = target.key.basis.dataset;
-                let _ = self.queue.finish(job.id, Output::Probe(&report)).await;
+                let _ = self.queue.finish(job.id, Output::Probe(&report, &target.asked)).await;
             }
         }
+    }
+}
+
+/// What a control job gives: a number for each head, or one without a head.
+fn controls(target: &Target) -> ControlReport {
+    let of = target.control.unwrap();
+    let step = |head: Option<&HeadSettings>| ControlStep {
+        of,
+        head: head.map(|head| head.head),
+        head_digest: head.map(|head| head.digest()),
+        metric: Metric::Iou,
+        value: Some(0.25),
+        note: None,
+    };
+    let mut steps: Vec<ControlStep> = target.missing.iter().map(|head| step(Some(head))).collect();
+    if steps.is_empty() {
+        steps.push(step(None));
+    }
+    ControlReport {
+        schema: ControlReport::SCHEMA,
+        basis: target.key.basis,
+        architecture: encoder().architecture(),
+        steps,
+        seconds: Seconds::default(),
     }
 }
 
@@ -181,14 +215,14 @@ const NEVER: [(&str, &str); 8] = [
         "a checkpoint that shows something else",
         "select count(*) from checkpoints c where c.shown is not case when c.state <> 'whole' then c.state else \
          coalesce((select case j.state when 'running' then 'probing' else j.state end from jobs j \
-                   where j.point_id = c.point_id order by j.id desc limit 1), 'whole') end",
+                   where j.point_id = c.point_id and j.kind = 'probe' order by j.id desc limit 1), 'whole') end",
     ),
     (
         "a run that is counted wrongly",
         "select count(*) from runs r where r.checkpoints <> (select count(*) from checkpoints where run_id = r.id) \
          or r.points <> (select count(*) from points where run_id = r.id) \
          or r.scored <> (select count(*) from points p where p.run_id = r.id \
-                         and exists (select 1 from jobs where point_id = p.id and state = 'done'))",
+                         and exists (select 1 from jobs where point_id = p.id and kind = 'probe' and state = 'done'))",
     ),
     (
         "a point without a checkpoint, or a whole checkpoint without a point",

@@ -22,7 +22,11 @@ const BOTH: [HeadName; 2] = [HeadName::Conv, HeadName::Linear];
 
 /// What every probe is to be, for a queue: these heads, that preparation.
 pub fn plan(heads: Vec<HeadSettings>, statistics: u32) -> Plan {
-    Plan { heads: heads.into(), prepare: Arc::new(move |encoder, _| Ok(preparation(encoder, statistics))) }
+    Plan {
+        heads: heads.into(),
+        quick: HeadSettings::closed_form(HeadName::Ridge),
+        prepare: Arc::new(move |encoder, _| Ok(preparation(encoder, statistics))),
+    }
 }
 
 /// A store without a service around it.
@@ -40,7 +44,8 @@ impl Lab {
 
     /// A queue as a daemon starts it; the data set is scanned.
     async fn queue(&self, plan: Plan) -> Queue {
-        let queue = Queue::new(self.store.clone(), Config::load(None, &[]).unwrap().queue, Duration::ZERO, plan);
+        let rules = Config::load(None, &[("queue.controls", serde_json::json!(false))]).unwrap().queue;
+        let queue = Queue::new(self.store.clone(), rules, Duration::ZERO, plan);
         self.scan(&queue, "folds").await;
         queue
     }
@@ -105,7 +110,7 @@ impl Lab {
     /// Does the next probe with that IoU; which heads it had to fit.
     async fn probe(&self, queue: &Queue, iou: f64) -> Option<Vec<HeadName>> {
         let claimed = queue.claim(JobKind::Probe).await.unwrap()?;
-        let Target { key, missing } = target(&claimed);
+        let Target { key, missing, asked, .. } = target(&claimed);
         let mut db = self.store.write().await.unwrap();
         let encoder = self.store.encoder_of(&mut db, claimed.job.point_id.unwrap()).await;
         let encoder = db.end(encoder).await.unwrap();
@@ -114,7 +119,7 @@ impl Lab {
         let mut report = report(key.weights, encoder, statistics, missing, iou);
         (report.assignment, report.dataset.assignment) = (key.basis.assignment, key.basis.assignment);
         assert_eq!(report.basis(), key.basis);
-        queue.finish(claimed.job.id, Output::Probe(&report)).await.unwrap();
+        queue.finish(claimed.job.id, Output::Probe(&report, asked)).await.unwrap();
         Some(missing.iter().map(|head| head.head).collect())
     }
 
@@ -124,13 +129,13 @@ impl Lab {
 
     async fn chosen(&self, run: &str, head: HeadName) -> ChosenLine {
         let choice = LineChoice { head: Some(head), line: None, first: HeadName::Conv };
-        self.store.choose_line(self.run(run).await, choice).await.unwrap()
+        self.store.snapshot().await.unwrap().choose_line(self.run(run).await, choice).await.unwrap()
     }
 
     async fn series(&self, run: &str, line: ChosenLine, interval: Interval) -> Vec<SeriesItem> {
         let run = self.run(run).await;
         let of = SeriesFilter { run, line, metric: Metric::Iou, interval, from: 0, to: 99, cursor: None, limit: 100 };
-        self.store.series(of).await.unwrap().items
+        self.store.snapshot().await.unwrap().series(of).await.unwrap().items
     }
 
     async fn values(&self, run: &str, line: ChosenLine) -> Vec<Option<f64>> {
@@ -270,7 +275,7 @@ async fn two_families_side_by_side_have_each_their_lines() {
         assert_eq!((lines[0].first_epoch, lines[0].last_epoch), (0, 1));
     }
     let choice = LineChoice { head: None, line: old.line.as_deref(), first: HeadName::Conv };
-    let error = lab.store.choose_line(lab.run("v1").await, choice).await.unwrap_err();
+    let error = lab.store.snapshot().await.unwrap().choose_line(lab.run("v1").await, choice).await.unwrap_err();
     assert!(error.to_string().contains("the run has no line"), "{error}");
     let scores = lab.store.last_scores().await.unwrap();
     let told: Vec<_> = scores.iter().map(|s| (s.run.as_str(), s.head.unwrap(), s.iou)).collect();
@@ -303,7 +308,7 @@ async fn what_the_chips_lack_fails_a_probe_for_good_and_others_go_on() {
         Family::ClayV0 => Ok(preparation(encoder, 0)),
         Family::ClayV1 => Err(Failure::new(Reason::Inputs, Fault::Final, "no input has all its bands in every chip")),
     };
-    let queue = lab.queue(Plan { heads: heads(&BOTH).into(), prepare: Arc::new(prepare) }).await;
+    let queue = lab.queue(Plan { prepare: Arc::new(prepare), ..plan(heads(&BOTH), 0) }).await;
     let v1 = EncoderFacts { family: Family::ClayV1, ..encoder() };
     let refused = lab.save("v1", 0, "new", v1).await;
     lab.save("v0", 0, "old", encoder()).await;
@@ -327,7 +332,7 @@ async fn a_head_without_a_score_says_why() {
     let queue = lab.queue(plan(heads(&[HeadName::Conv]), 0)).await;
     lab.save("a", 0, "weights", encoder()).await;
     let claimed = queue.claim(JobKind::Probe).await.unwrap().unwrap();
-    let Target { key, missing } = target(&claimed);
+    let Target { key, missing, asked, .. } = target(&claimed);
     let mut report = report(key.weights, encoder(), 0, missing, 0.5);
     let conv = report.heads.get_mut(&HeadName::Conv).unwrap();
     conv.seeds.iter_mut().for_each(|seed| seed.metrics = Default::default());
@@ -336,7 +341,7 @@ async fn a_head_without_a_score_says_why() {
         fit.metrics = Default::default();
         (fit.reason, fit.message) = (Some(Reason::OneClassTraining), Some("fold 0 has no water to train on".into()));
     }
-    queue.finish(claimed.job.id, Output::Probe(&report)).await.unwrap();
+    queue.finish(claimed.job.id, Output::Probe(&report, asked)).await.unwrap();
     let item = lab.series("a", lab.chosen("a", HeadName::Conv).await, Interval::SeedMinmax).await.remove(0);
     assert_eq!((item.value, item.low, item.n_seeds, item.point.null_fits), (None, None, Some(0), Some(3)));
     assert_eq!((item.point.state, item.point.reason), (Shown::Done, Some(Reason::OneClassTraining)));
@@ -376,8 +381,8 @@ async fn a_probe_that_is_taken_back_leaves_no_score() {
     let mut db = lab.store.write().await.unwrap();
     let taken = change(&mut db, Subject::Job(claimed.job.id), Change::Cancelled, Why::default()).await;
     db.end(taken).await.unwrap();
-    let Target { key, missing } = target(&claimed);
+    let Target { key, missing, asked, .. } = target(&claimed);
     let late = report(key.weights, encoder(), 0, missing, 0.5);
-    queue.finish(claimed.job.id, Output::Probe(&late)).await.unwrap_err();
+    queue.finish(claimed.job.id, Output::Probe(&late, asked)).await.unwrap_err();
     assert_eq!((lab.stored().await.len(), lab.chosen("a", HeadName::Conv).await.line), (0, None));
 }

@@ -1,7 +1,5 @@
 //! What workers give, made without one: what a checkpoint holds, a data set, a report.
 
-use std::collections::BTreeMap;
-
 use clay_probe::{
     config::{self, Config},
     domain::{
@@ -127,7 +125,7 @@ pub fn report(
     let seed = |(seed, off): (Seed, f64)| SeedScore { seed, metrics: of_iou(iou + off) };
     let head = |settings: &HeadSettings| {
         let seeds = settings.seeds.iter().copied().zip([-0.0625, 0.0, 0.0625]).map(seed).collect();
-        (settings.head, HeadReport::new(settings, seeds, None, Metric::ALL, Interval::SeedMinmax))
+        (settings.head, HeadReport::new(settings, seeds, None, Metric::OF_PIXELS, Interval::SeedMinmax))
     };
     let fits = heads.iter().flat_map(|settings| settings.seeds.iter().map(|&seed| fit(settings.head, seed, iou)));
     ProbeReport {
@@ -146,7 +144,8 @@ pub fn report(
         device_reason: "made".into(),
         fits: fits.collect(),
         heads: heads.iter().map(head).collect(),
-        controls: BTreeMap::new(),
+        controls: Vec::new(),
+        event_scores: Vec::new(),
         chip_scores: Vec::new(),
         seconds: Seconds::default(),
         versions: Versions { clay_probe: "1".into(), candle: "1".into(), host: "h".into(), threads: 1 },

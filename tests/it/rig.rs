@@ -54,6 +54,7 @@ impl Rig {
             poll = "500ms"
             [queue]
             every_n_epochs = 1
+            controls = false
             [probe]
             data = "{}"
             fit_steps = 4

@@ -113,6 +113,7 @@ fn a_removed_run_is_gone_with_its_files() {
         ("results", 1),
         ("heads", 1),
         ("summaries", 6),
+        ("event_scores", 6),
         ("scores", 1),
         ("lines", 1),
     ] {

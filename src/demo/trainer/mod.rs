@@ -3,6 +3,7 @@
 //! It stands for the trainer of a real model: a process of its own that writes a checkpoint after every epoch and
 //! announces it. It is seeded, so that two runs give the same weights.
 
+mod accident;
 mod announce;
 mod batch;
 mod model;
@@ -14,8 +15,10 @@ use std::{
 };
 
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
-use rand::SeedableRng;
+use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+
+pub use accident::Accident;
 
 use self::{
     announce::{Announcer, Numbers},
@@ -25,20 +28,22 @@ use self::{
 };
 use super::{DemoError, ckpt};
 use crate::{
-    config::{self, Config, Split},
-    error::Told,
+    config::{self, Config},
+    domain::ChipRecord,
     probe::{chips::Dataset, encoder::clay_v0},
 };
 
 /// Crops per step.
-const BATCH: usize = 8;
-/// Crops of the validation loss, the same in every epoch.
-const VALIDATION: usize = 24;
+const BATCH: usize = 12;
+/// Passes over the crops in an epoch.
+const PASSES: u32 = 2;
+/// Every so many crops one is in the validation loss, with the same turns and masks in every epoch.
+const VALIDATION: usize = 3;
 
 /// What the trainer is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Folder of chips with a `manifest.csv`; rows marked `test` are never read.
+    /// Folder of chips; rows of its `manifest.csv` marked `test` are never read.
     pub data: PathBuf,
     /// Where checkpoints go.
     pub out: PathBuf,
@@ -48,9 +53,10 @@ pub struct Settings {
     pub token: Option<String>,
     pub run: String,
     pub epochs: u32,
-    pub steps_per_epoch: u32,
     pub learning_rate: f64,
     pub seed: u64,
+    /// What goes wrong, and in which epoch.
+    pub accident: Option<(Accident, u32)>,
     /// An epoch takes at least this long, so that a person can watch and the machine has room for the probes.
     pub pace: Duration,
 }
@@ -59,25 +65,35 @@ pub struct Settings {
 pub fn run(settings: &Settings) -> Result<(), DemoError> {
     std::fs::create_dir_all(&settings.out).map_err(DemoError::io(&settings.out))?;
     let out = settings.out.canonicalize().map_err(DemoError::io(&settings.out))?;
-    let (train, val) = chips(&settings.data)?;
+    let mut crops = crops(&settings.data)?;
     let announcer = settings.url.as_deref().map(|url| Announcer::new(url, settings.token.clone()));
 
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let validation = Batch::draw(&val, VALIDATION, CROP, &mut rng)?;
+    let validation = Batch::draw(crops.iter().step_by(VALIDATION), &mut rng)?;
     let mut trainer = Trainer::new(settings.seed, settings.learning_rate)?;
     for epoch in 0..settings.epochs {
         let started = Instant::now();
-        let mut losses = 0.0;
-        for _ in 0..settings.steps_per_epoch {
-            losses += trainer.step(&Batch::draw(&train, BATCH, CROP, &mut rng)?)?;
+        let since = settings.accident.and_then(|(accident, at)| Some((accident, epoch.checked_sub(at)?)));
+        if let Some((accident, 0)) = since {
+            tracing::warn!(epoch, %accident, "{}", accident.describe());
+            accident.strike(&mut crops);
+        }
+        trainer.adjust(since, settings.learning_rate);
+        let mut losses = Vec::new();
+        for _ in 0..PASSES {
+            let mut order: Vec<usize> = (0..crops.len()).collect();
+            order.shuffle(&mut rng);
+            for batch in order.chunks(BATCH) {
+                losses.push(trainer.step(&Batch::draw(batch.iter().map(|&i| &crops[i]), &mut rng)?)?);
+            }
         }
         let numbers = Numbers {
             epoch,
             global_step: trainer.steps,
-            train_loss: losses / f64::from(settings.steps_per_epoch),
+            train_loss: losses.iter().sum::<f64>() / losses.len() as f64,
             val_loss: f64::from(trainer.mae.loss(&validation)?.to_scalar::<f32>()?),
-            learning_rate: settings.learning_rate,
-            samples_seen: trainer.steps * BATCH as u64,
+            learning_rate: trainer.optimiser.learning_rate(),
+            samples_seen: u64::from((epoch + 1) * PASSES) * crops.len() as u64,
         };
         let path = trainer.save(&out, &numbers)?;
         tracing::info!(epoch, train_loss = numbers.train_loss, val_loss = numbers.val_loss, "wrote a checkpoint");
@@ -87,6 +103,11 @@ pub fn run(settings: &Settings) -> Result<(), DemoError> {
         std::thread::sleep(settings.pace.saturating_sub(started.elapsed()));
     }
     Ok(())
+}
+
+/// Clay v0's own: clay-v0.md, section 14.
+fn usual(learning_rate: f64) -> ParamsAdamW {
+    ParamsAdamW { lr: learning_rate, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05 }
 }
 
 /// Model and optimiser.
@@ -102,9 +123,16 @@ impl Trainer {
         let mut parameters = Parameters::new(seed);
         let mae = Mae::new(&mut parameters)?;
         let variables = parameters.named().iter().map(|(_, variable)| variable.clone()).collect();
-        // Clay v0's own: clay-v0.md, section 14.
-        let settings = ParamsAdamW { lr: learning_rate, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.05 };
-        Ok(Self { parameters, mae, optimiser: AdamW::new(variables, settings)?, steps: 0 })
+        Ok(Self { parameters, mae, optimiser: AdamW::new(variables, usual(learning_rate))?, steps: 0 })
+    }
+
+    /// Sets the optimiser for an epoch, so many epochs after an accident.
+    fn adjust(&mut self, since: Option<(Accident, u32)>, learning_rate: f64) {
+        let usual = usual(learning_rate);
+        self.optimiser.set_params(match since {
+            Some((accident, since)) => accident.settings(usual, since),
+            None => usual,
+        });
     }
 
     /// One step; returns the loss before it.
@@ -138,46 +166,30 @@ impl Trainer {
     }
 }
 
-/// The chips of `data` marked `train` and `val` in its manifest.
-fn chips(data: &Path) -> Result<(Vec<Chip>, Vec<Chip>), DemoError> {
+/// The chips of `data`, cut into crops; those marked `test` in its manifest are left out.
+fn crops(data: &Path) -> Result<Vec<Chip>, DemoError> {
     let defaults = Config::load(None, &[])?;
-    let settings = config::Probe { data: data.to_owned(), split: Split::List, ..defaults.probe };
+    let settings = config::Probe { data: data.to_owned(), crop: CROP as u32, ..defaults.probe };
     let cache = tempfile::tempdir().map_err(DemoError::io(std::env::temp_dir()))?;
     let dataset = Dataset::open(&settings, cache.path(), &mut |_| {})?;
-    let of = |split: &str| -> Vec<Chip> {
-        let usable = dataset.chips().iter().enumerate().filter(|(_, chip)| chip.split == split);
-        usable
-            .map(|(i, chip)| Chip {
-                pixels: clay_v0::pixels(&dataset.raw(i), settings.clouds),
-                side: chip.side as usize,
-                latlon: chip.latlon,
-                time: chip.timestep,
-            })
-            .filter(|chip| chip.side >= CROP)
-            .collect()
+    let of = |(i, chip): (usize, &ChipRecord)| Chip {
+        pixels: clay_v0::pixels(&dataset.raw(i), settings.clouds),
+        side: chip.side as usize,
+        latlon: chip.latlon,
+        time: chip.timestep,
     };
-    let (train, val) = (of("train"), of("val"));
-    if train.is_empty() || val.is_empty() {
-        let message = format!(
-            "`{}` has {} chips to train on and {} to validate on, of {CROP} px or more",
-            data.display(),
-            train.len(),
-            val.len()
-        );
-        let hint = "its `manifest.csv` must mark both, `train` and `val`".to_owned();
-        return Err(DemoError::Refused(Told { message, hint: Some(hint) }));
-    }
-    Ok((train, val))
+    Ok(dataset.chips().iter().enumerate().map(of).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Chips of smooth waves, which can be learnt.
-    fn waves() -> Vec<Chip> {
-        let pixels = (0..13 * 128 * 128).map(|i| ((i % 128) as f32 / 9.0 + (i / 16_384) as f32).sin()).collect();
-        vec![Chip { pixels, side: 128, latlon: [0.1, 0.2], time: [0.3, 0.4, 0.5] }]
+    /// Crops of smooth waves, which can be learnt.
+    fn waves(count: usize) -> Vec<Chip> {
+        let pixels =
+            (0..13 * CROP * CROP).map(|i| ((i % CROP) as f32 / 9.0 + (i / CROP / CROP) as f32).sin()).collect();
+        vec![Chip { pixels, side: CROP, latlon: [0.1, 0.2], time: [0.3, 0.4, 0.5] }; count]
     }
 
     #[test]
@@ -187,7 +199,7 @@ mod tests {
         let before: Vec<Vec<f32>> =
             trainer.parameters.named().iter().map(|(_, v)| v.flatten_all().unwrap().to_vec1().unwrap()).collect();
         let losses: Vec<f64> =
-            (0..30).map(|_| trainer.step(&Batch::draw(&waves(), 4, CROP, &mut rng).unwrap()).unwrap()).collect();
+            (0..30).map(|_| trainer.step(&Batch::draw(&waves(4), &mut rng).unwrap()).unwrap()).collect();
         assert!(losses[29] < 0.8 * losses[0], "{losses:?}");
         for ((name, now), before) in trainer.parameters.named().iter().zip(before) {
             assert_ne!(now.flatten_all().unwrap().to_vec1::<f32>().unwrap(), before, "{name} got no gradient");
@@ -199,9 +211,7 @@ mod tests {
         let train = || {
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let mut trainer = Trainer::new(7, 1e-3).unwrap();
-            (0..3)
-                .map(|_| trainer.step(&Batch::draw(&waves(), 2, CROP, &mut rng).unwrap()).unwrap())
-                .collect::<Vec<_>>()
+            (0..3).map(|_| trainer.step(&Batch::draw(&waves(2), &mut rng).unwrap()).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(train(), train());
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     ChipError, RawChip,
     cache::{Cache, Entry, Outcome, Stored},
+    crop::crops,
     fill::fill,
     labels::{IGNORED, LAND},
     layout::{self, Found, Layout, Listing, events, layout_of},
@@ -45,13 +46,21 @@ impl Dataset {
         let layout = layout_of(data, settings.layout)?;
         let mut listing = layout.list(data)?;
         let manifest = Manifest::read(data)?;
-        listing.refused.extend(manifest.missing(&listing.chips)?);
-        listing.refused.extend(manifest.unknown(&listing.chips));
         let held_out = |chip: &Found| chip.held_out || manifest.holds_out(chip);
         let unknown =
             |chip: &Found| manifest.row(chip).is_some_and(|row| matches!(row.listed, Some(Listed::Unknown(_))));
-        let (closed, opened): (Vec<Found>, Vec<Found>) =
-            std::mem::take(&mut listing.chips).into_iter().partition(|chip| held_out(chip) || unknown(chip));
+        let is_closed = |chip: &Found| held_out(chip) || unknown(chip);
+        let whole = std::mem::take(&mut listing.chips);
+        let (mut closed, mut opened): (Vec<Found>, Vec<Found>) = whole.into_iter().partition(is_closed);
+        if settings.crop > 0 {
+            let crops = crops(opened, settings.crop);
+            let (more, rest): (Vec<Found>, Vec<Found>) = crops.into_iter().partition(is_closed);
+            closed.extend(more);
+            opened = rest;
+        }
+        let found = [closed.as_slice(), &opened].concat();
+        listing.refused.extend(manifest.missing(&found)?);
+        listing.refused.extend(manifest.unknown(&found));
         let (cache, decoded) = fill(layout, data, cache_folder, &opened, &closed, progress)?;
         let mut set = Self::of(cache, layout, listing, &opened, &manifest, settings, true)?;
         set.summary.decoded = decoded;
@@ -69,7 +78,10 @@ impl Dataset {
     ) -> Result<Self, ChipError> {
         let layout = layout_of(&settings.data, settings.layout)?;
         let mut listing = layout.list(&settings.data)?;
-        let found = std::mem::take(&mut listing.chips);
+        let mut found = std::mem::take(&mut listing.chips);
+        if settings.crop > 0 {
+            found = crops(found, settings.crop);
+        }
         let (cache, decoded) = fill(layout, &settings.data, cache_folder, &found, &[], progress)?;
         let mut set = Self::of(cache, layout, listing, &found, &Manifest::default(), settings, false)?;
         set.summary.decoded = decoded;

@@ -64,13 +64,13 @@ pub fn fill(
     }
     let mut writer = Writer::create(&file).map_err(failed)?;
     let mut entries = Vec::with_capacity(opened.len() + kept.len());
-    let mut decoded = 0;
+    let (mut decoded, mut last) = (0, None);
     for (i, (chip, stats)) in opened.iter().zip(stats).enumerate() {
         progress(Progress { stage: Stage::Load, done: i as u64, total });
         let before = known.get(chip.path.as_str()).copied().zip(old.as_ref());
         let entry = match before.filter(|(entry, _)| unchanged(entry, chip, &stats)) {
             Some((entry, old)) => copy(entry, old, &mut writer),
-            None => read(layout, chip, stats, before, &mut writer, &mut decoded),
+            None => read(layout, chip, stats, before, &mut writer, &mut decoded, &mut last),
         };
         entries.push(entry.map_err(failed)?);
     }
@@ -95,7 +95,7 @@ fn stats(chip: &Found) -> Vec<Option<Stat>> {
 /// What the layout knows of a chip from outside of its files.
 fn facts(chip: &Found) -> String {
     let roles: Vec<_> = chip.files.iter().map(|file| file.role).collect();
-    format!("{:?} {roles:?}", chip.facts)
+    format!("{:?} {roles:?} {:?}", chip.facts, chip.crop)
 }
 
 /// The files are as they were; one that could not be read is always tried again.
@@ -122,6 +122,7 @@ fn read(
     before: Option<(&Entry, &Cache)>,
     writer: &mut Writer,
     decoded: &mut u64,
+    last: &mut Option<Last>,
 ) -> io::Result<Entry> {
     let (path, facts) = (chip.path.clone(), facts(chip));
     let all = Wanted { water: true, clouds: true };
@@ -136,7 +137,7 @@ fn read(
     if let Some((before, old)) = before.filter(|(before, _)| before.digests == digests && before.facts == facts) {
         return Ok(Entry { stats, ..copy(before, old, writer)? });
     }
-    let outcome = outcome(layout, chip, contents, decoded, writer)?;
+    let outcome = outcome(layout, chip, contents, &digests, decoded, last, writer)?;
     Ok(Entry { path, facts, stats, digests, outcome })
 }
 
@@ -145,20 +146,42 @@ fn outcome(
     layout: &dyn Layout,
     chip: &Found,
     contents: Contents,
+    digests: &[Option<Digest>],
     decoded: &mut u64,
+    last: &mut Option<Last>,
     writer: &mut Writer,
 ) -> io::Result<Outcome> {
-    let look = layout.look(chip, contents, Wanted { water: true, clouds: true });
+    let all = Wanted { water: true, clouds: true };
+    let look = match (chip.crop, &*last) {
+        (None, _) => layout.look(chip, contents, all),
+        (Some(crop), Some(last)) if last.chip == chip.whole() && last.digests == digests => {
+            Look { decoded: 0, ..last.look.cut(crop) }
+        }
+        (Some(crop), _) => {
+            let look = layout.look(chip, contents, all);
+            let cut = look.cut(crop);
+            *last = Some(Last { chip: chip.whole().to_owned(), digests: digests.to_vec(), look });
+            cut
+        }
+    };
     *decoded += look.decoded;
     let Some(problem) = look.problems.first() else { return store(chip, look, None, writer) };
     let without = Wanted { water: false, clouds: true };
     let Ok(contents) = chip.contents(without) else { return Ok(refuse(problem.clone())) };
     let unlabelled = layout.look(chip, contents, without);
+    let unlabelled = chip.crop.map_or_else(|| unlabelled.clone(), |crop| unlabelled.cut(crop));
     if !unlabelled.problems.is_empty() {
         return Ok(refuse(problem.clone()));
     }
     let why = Failure::from(problem.clone());
     store(chip, unlabelled, Some((why.reason, why.text())), writer)
+}
+
+/// The chip that was decoded last: its next crop needs no decoding.
+struct Last {
+    chip: String,
+    digests: Vec<Option<Digest>>,
+    look: Look,
 }
 
 fn refuse(problem: ChipError) -> Outcome {

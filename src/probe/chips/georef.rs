@@ -39,6 +39,21 @@ pub struct Place {
     pub lon: f64,
 }
 
+impl Place {
+    /// A part of it, as fractions of its width from the west and of its height from the north.
+    ///
+    /// # Errors
+    /// `crs`, where its centre lies outside of the CRS.
+    pub fn part(&self, across: (f64, f64), down: (f64, f64)) -> Result<Self, ChipError> {
+        let [min_x, min_y, max_x, max_y] = self.bbox;
+        let (x, y) = (|part: f64| min_x + part * (max_x - min_x), |part: f64| max_y - part * (max_y - min_y));
+        let bbox = [x(across.0), y(down.1), x(across.1), y(down.0)];
+        let (centre_x, centre_y) = centre(bbox);
+        let (lat, lon) = to_wgs84(self.epsg, centre_x, centre_y)?;
+        Ok(Self { epsg: self.epsg, bbox, lat, lon })
+    }
+}
+
 impl Georef {
     /// Reads ModelPixelScale and ModelTiepoint, or ModelTransformation, and the GeoKeyDirectory.
     pub fn read<R: Read + Seek>(decoder: &mut Decoder<R>, width: u32, height: u32) -> Self {

@@ -98,9 +98,9 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What it says of a chip.
+    /// What it says of a chip; of a crop without a row of its own, what it says of the whole.
     pub fn row(&self, chip: &Found) -> Option<&Row> {
-        self.rows.get(&chip.path)
+        self.rows.get(&chip.path).or_else(|| self.rows.get(chip.whole()))
     }
 
     /// Whether a chip is never to be opened.
@@ -113,7 +113,7 @@ impl Manifest {
     /// # Errors
     /// `manifest`: a row marked `test` names no chip, so that the chip it means would be trained on.
     pub fn missing(&self, found: &[Found]) -> Result<Vec<Refusal>, ChipError> {
-        let there: BTreeSet<&str> = found.iter().map(|chip| chip.path.as_str()).collect();
+        let there: BTreeSet<&str> = found.iter().flat_map(|chip| [chip.path.as_str(), chip.whole()]).collect();
         let gone = self.rows.iter().filter(|(name, _)| !there.contains(name.as_str()));
         let mut refused = Vec::new();
         for (name, row) in gone {
@@ -164,7 +164,7 @@ mod tests {
 
     fn found(path: &str) -> Found {
         let (id, path, source) = (path.to_owned(), path.to_owned(), String::new());
-        Found { id, path, source, event: None, held_out: false, files: Vec::new(), facts: Facts::default() }
+        Found { id, path, source, event: None, held_out: false, crop: None, files: Vec::new(), facts: Facts::default() }
     }
 
     fn parse(text: &str) -> Result<Manifest, String> {

@@ -1,12 +1,13 @@
 //! Flood chips: a data set read once, raw, into a memory-mapped cache.
 //!
 //! ```text
-//! folder -> layout (tiff, georef, labels) -> fill -> cache -> Dataset (manifest, split, leak) -> RawChip, labels
+//! folder -> layout (tiff, georef, labels) -> crop -> fill -> cache -> Dataset (manifest, split, leak) -> RawChip, labels
 //! ```
 //!
 //! Knows no encoder: cloud rule and normalisation of the pixels come after it.
 
 mod cache;
+mod crop;
 mod dataset;
 pub mod encode;
 mod fill;

@@ -5,7 +5,7 @@
 
 use crate::domain::{Band, Reason};
 
-use super::{ChipError, layout::Look};
+use super::{ChipError, layout::look::Look};
 
 /// Reflectance is at most about 1, and at most about 10000 times that.
 const REFLECTANCE: f32 = 2.0;

@@ -100,6 +100,14 @@ pub trait Encoder: Send + Sync {
     }
 }
 
+/// Names and shapes of all tensors that an encoder of such facts has.
+pub fn tensors(facts: &EncoderFacts) -> Vec<(String, Vec<usize>)> {
+    match facts.family {
+        Family::ClayV0 => clay_v0::keys::tensors(facts),
+        Family::ClayV1 => clay_v1::keys::tensors(facts),
+    }
+}
+
 /// Reads every tensor of the encoder from `source` onto `device`, one at a time.
 ///
 /// # Errors

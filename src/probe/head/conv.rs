@@ -39,7 +39,7 @@ pub(super) fn kind(channels: usize, patch: usize) -> std::result::Result<Kind, H
     }
     Ok(Kind {
         cell: patch >> convolutions(patch),
-        metrics: Metric::ALL,
+        metrics: Metric::OF_PIXELS,
         needs: Needs::Raw,
         cost: None,
         channels,

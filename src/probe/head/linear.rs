@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn kind(channels: usize, patch: usize) -> Kind {
     Kind {
         cell: 1,
-        metrics: Metric::ALL,
+        metrics: Metric::OF_PIXELS,
         needs: Needs::Standardised,
         cost: None,
         channels,

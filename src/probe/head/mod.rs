@@ -91,6 +91,7 @@ impl Kind {
             HeadName::Conv => conv::kind(channels, patch),
             HeadName::Linear => Ok(linear::kind(channels, patch)),
             HeadName::Segmentor => segmentor::kind(channels, patch),
+            HeadName::Ridge => Err(HeadError::ClosedForm(head)),
         }
     }
 
@@ -106,6 +107,9 @@ pub enum HeadError {
     /// The encoder's patches are of another size than the head is made for.
     #[error("head `{head}` is made for patches of {wanted} px, and this encoder's have {patch}; hint: {hint}")]
     Patch { head: HeadName, wanted: &'static str, patch: usize, hint: &'static str },
+    /// It has no steps: `probe/quick.rs` fits it.
+    #[error("head `{0}` is fitted in closed form, not step by step")]
+    ClosedForm(HeadName),
     /// A loss or a logit is NaN or infinite.
     #[error("{what} is not finite at fit step {step}")]
     NotFinite { what: &'static str, step: u32 },

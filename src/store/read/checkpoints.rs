@@ -103,7 +103,7 @@ const ITEM: &str = "
     from checkpoints c
     join runs r on r.id = c.run_id
     left join points p on p.id = c.point_id
-    left join jobs j on j.id = (select max(id) from jobs where point_id = c.point_id)
+    left join jobs j on j.id = (select max(id) from jobs where point_id = c.point_id and kind = 'probe')
     left join jobs n on c.state = 'settling' and n.id = (select max(id) from jobs where checkpoint_id = c.id)";
 
 type Query<'q> = QueryAs<'q, Sqlite, CheckpointItem, SqliteArguments>;

@@ -39,11 +39,12 @@ async fn costs(count: u32) -> Vec<(&'static str, u64)> {
     let id = store.default_run().await.unwrap().unwrap().id;
     let filter = |state, run| CheckpointFilter { state, run, cursor: None, limit: 3 };
     let choice = LineChoice { head: None, line: None, first: HeadName::Conv };
-    let line = store.choose_line(id, choice).await.unwrap();
+    let mut snapshot = store.snapshot().await.unwrap();
+    let line = snapshot.choose_line(id, choice).await.unwrap();
     let (metric, interval) = (Metric::Iou, Interval::SeedMinmax);
     let series =
         SeriesFilter { run: id, line: line.clone(), metric, interval, from: 5, to: u32::MAX, cursor: None, limit: 10 };
-    let head = store.points_of_epoch(id, &line, Epoch(8), None).await.unwrap()[0].head_id.unwrap();
+    let head = snapshot.points_of_epoch(id, &line, Epoch(8), None).await.unwrap()[0].head_id.unwrap();
     let mut costs = Vec::new();
     macro_rules! count {
         ($($name:literal: $query:expr,)+) => {$(
@@ -61,11 +62,11 @@ async fn costs(count: u32) -> Vec<(&'static str, u64)> {
         "/checkpoints?state=failed&run=": store.checkpoints(filter(Some(Shown::Failed), Some(id))),
         "/checkpoints?state=skipped": store.checkpoints(filter(Some(Shown::Skipped), None)),
         "/checkpoints?state=held": store.checkpoints(filter(Some(Shown::Held), None)),
-        "/probes": store.series(series),
-        "/probes/{epoch}": store.points_of_epoch(id, &line, Epoch(5), None),
-        "/probes/latest": store.latest_scored(id, &line, None),
+        "/probes": snapshot.series(series),
+        "/probes/{epoch}": snapshot.points_of_epoch(id, &line, Epoch(5), None),
+        "/probes/latest": snapshot.latest_scored(id, &line, None),
         "/lines": store.lines(id),
-        "the line of an answer": store.choose_line(id, choice),
+        "the line of an answer": snapshot.choose_line(id, choice),
         "the heads of a probe": store.heads_beside(head),
         "/events": store.events_after(EventId(50), None, 10),
         "/events?run=": store.events_after(EventId(50), Some(&"run1".parse().unwrap()), 10),

@@ -2,6 +2,7 @@
 
 use sqlx::types::Json;
 
+use super::Snapshot;
 use crate::{
     domain::{Basis, Digest, HeadId, HeadName, HeadSettings, LineFacts, LineKey, Preparation, RunId},
     error::{Error, Result},
@@ -87,20 +88,23 @@ impl Store {
         .await?;
         Ok(rows.into_iter().map(LineRow::from).collect())
     }
+}
 
+impl Snapshot {
     /// The line of a run that an answer is about.
     ///
     /// # Errors
     /// [`Error::NotFound`] for a line that the run has not; [`Error::Invalid`] for one of another head than the given.
-    pub async fn choose_line(&self, run: RunId, choice: LineChoice<'_>) -> Result<ChosenLine> {
+    pub async fn choose_line(&mut self, run: RunId, choice: LineChoice<'_>) -> Result<ChosenLine> {
         let Some(name) = choice.line else {
             let head = choice.head.unwrap_or(choice.first);
             let sql = "select line from lines where run_id = ?1 and head = ?2 order by asked desc, id desc limit 1";
-            let line = sqlx::query_scalar(sql).bind(run).bind(head).fetch_optional(self.pool()).await?;
+            let line = sqlx::query_scalar(sql).bind(run).bind(head).fetch_optional(self.connection()).await?;
             return Ok(ChosenLine { head, line });
         };
         let sql = "select head from lines where run_id = ?1 and line = ?2";
-        let head: Option<HeadName> = sqlx::query_scalar(sql).bind(run).bind(name).fetch_optional(self.pool()).await?;
+        let head: Option<HeadName> =
+            sqlx::query_scalar(sql).bind(run).bind(name).fetch_optional(self.connection()).await?;
         let unknown =
             || Error::not_found(format!("the run has no line `{name}`")).with_hint("`/lines?run=` lists them");
         let head = head.ok_or_else(unknown)?;
@@ -112,7 +116,9 @@ impl Store {
             _ => Ok(ChosenLine { head, line: Some(name.to_owned()) }),
         }
     }
+}
 
+impl Store {
     /// What a stored head is of: the key of its result, its name, the digest of its settings.
     pub async fn head_key(&self, head: HeadId) -> Result<(ResultKey, HeadName, Digest)> {
         let (weights, dataset, assignment, preparation, head, digest) = sqlx::query_as(

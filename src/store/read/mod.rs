@@ -4,6 +4,7 @@ mod checkpoints;
 #[cfg(test)]
 mod cost;
 mod datasets;
+mod history;
 mod line;
 mod point;
 mod result;
@@ -12,8 +13,12 @@ mod series;
 mod service;
 
 use serde::Serialize;
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use crate::{error::Result, store::Store};
 
 pub use checkpoints::{CheckpointFilter, CheckpointItem};
+pub use history::HistoryPoint;
 pub use line::{ChosenLine, LineChoice, LineRow};
 pub use point::{Other, PointItem};
 pub use result::HeadItem;
@@ -23,6 +28,22 @@ pub use service::{LastScore, QueueDepth};
 
 /// What an epoch shows, as a table `shown_points` before a query; a view cannot take the line that is asked for.
 const SHOWN_POINTS: &str = include_str!("shown_points.sql");
+
+/// The database at one moment, for an answer of several queries: what is stored meanwhile is in none of them.
+pub struct Snapshot(Transaction<'static, Sqlite>);
+
+impl Store {
+    /// The database as it is at the snapshot's first query.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot(self.pool().begin().await?))
+    }
+}
+
+impl Snapshot {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.0
+    }
+}
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

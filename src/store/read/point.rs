@@ -4,14 +4,13 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::{ChosenLine, SHOWN_POINTS};
+use super::{ChosenLine, SHOWN_POINTS, Snapshot};
 use crate::{
     domain::{
         Basis, CheckpointId, Context, Digest, DueReason, Epoch, Format, HeadId, JobId, Reason, RunId, RunName, Shown,
         ValueSource,
     },
     error::Result,
-    store::Store,
 };
 
 /// A point of a curve, its checkpoint and its latest probe job.
@@ -104,10 +103,10 @@ const ITEM: &str = "
     left join jobs j on j.id = p.job_id
     left join checkpoints c on c.id = (select min(id) from checkpoints where point_id = p.id)";
 
-impl Store {
+impl Snapshot {
     /// The points of an epoch, that which the epoch shows under the line first. Empty where it was never seen.
     pub async fn points_of_epoch(
-        &self,
+        &mut self,
         run: RunId,
         line: &ChosenLine,
         epoch: Epoch,
@@ -115,15 +114,20 @@ impl Store {
     ) -> Result<Vec<PointItem>> {
         let sql = format!("{SHOWN_POINTS}{ITEM} where ?5 is null or p.attempt = ?5 order by p.place limit 1000");
         let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(run).bind(&line.line).bind(epoch).bind(epoch);
-        Ok(rows.bind(attempt).fetch_all(self.pool()).await?)
+        Ok(rows.bind(attempt).fetch_all(self.connection()).await?)
     }
 
     /// The epoch of the highest step that has a score under a line.
-    pub async fn latest_scored(&self, run: RunId, line: &ChosenLine, attempt: Option<u32>) -> Result<Option<Epoch>> {
+    pub async fn latest_scored(
+        &mut self,
+        run: RunId,
+        line: &ChosenLine,
+        attempt: Option<u32>,
+    ) -> Result<Option<Epoch>> {
         let sql = "select p.epoch from points p where p.run_id = ?1 and (?2 is null or p.attempt = ?2) \
                    and exists (select 1 from scores s where s.point_id = p.id and s.line = ?3) \
                    order by p.global_step desc, p.attempt desc limit 1";
         let Some(line) = &line.line else { return Ok(None) };
-        Ok(sqlx::query_scalar(sql).bind(run).bind(attempt).bind(line).fetch_optional(self.pool()).await?)
+        Ok(sqlx::query_scalar(sql).bind(run).bind(attempt).bind(line).fetch_optional(self.connection()).await?)
     }
 }

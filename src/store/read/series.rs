@@ -3,14 +3,13 @@
 use serde::Serialize;
 use sqlx::types::Json;
 
-use super::{ChosenLine, Page, SHOWN_POINTS};
+use super::{ChosenLine, Page, SHOWN_POINTS, Snapshot};
 use crate::{
     domain::{
         CheckpointId, Context, Digest, DueReason, Epoch, FitNote, HeadName, Interval, JobId, Metric, Reason, RunId,
         RunName, Shown, Spread, words,
     },
     error::Result,
-    store::Store,
 };
 
 words! {
@@ -144,9 +143,9 @@ impl Row {
     }
 }
 
-impl Store {
+impl Snapshot {
     /// One entry per epoch: what the epoch shows under the line.
-    pub async fn series(&self, of: SeriesFilter) -> Result<Page<SeriesItem>> {
+    pub async fn series(&mut self, of: SeriesFilter) -> Result<Page<SeriesItem>> {
         let from = of.cursor.map_or(i64::from(of.from), |cursor| i64::from(of.from).max(cursor + 1));
         // The page's last epoch is looked up first, so that the page's points only are ranked.
         let last: Option<i64> = sqlx::query_scalar(
@@ -157,7 +156,7 @@ impl Store {
         .bind(from)
         .bind(of.to)
         .bind(of.limit + 1)
-        .fetch_one(self.pool())
+        .fetch_one(self.connection())
         .await?;
         let sql = format!(
             "{SHOWN_POINTS}
@@ -185,7 +184,7 @@ impl Store {
             .bind(from)
             .bind(last.unwrap_or(-1))
             .bind(of.metric)
-            .fetch_all(self.pool())
+            .fetch_all(self.connection())
             .await?;
         let items = rows.into_iter().map(|row| row.item(&of)).collect();
         Ok(Page::cut(items, of.limit, |item: &SeriesItem| i64::from(item.point.epoch.0)))

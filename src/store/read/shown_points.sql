@@ -13,7 +13,7 @@ with shown_points as (
                               order by s.head_id is not null desc, p.attempt desc, p.global_step desc) as place
     from points p
     join runs r on r.id = p.run_id
-    left join jobs j on j.id = (select max(l.id) from jobs l where l.point_id = p.id)
+    left join jobs j on j.id = (select max(l.id) from jobs l where l.point_id = p.id and l.kind = 'probe')
     left join scores s on s.point_id = p.id and s.line = ?2
     where p.run_id = ?1 and p.epoch between ?3 and ?4
 )

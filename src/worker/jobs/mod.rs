@@ -1,6 +1,7 @@
 //! The kinds of job, a file each: what it takes, what it gives, where it runs, what the child does, and what the
 //! service does with it.
 
+mod control;
 mod pin;
 mod probe;
 mod scan;
@@ -11,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use control::Control;
 pub use pin::Pin;
 pub use probe::{Probe, ProbeOutput, preparer};
 pub use scan::{Scan, ScanOutput, Scanned};
@@ -34,8 +36,13 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync {
 }
 
 /// Kinds that share the workers of `worker.max_parallel`, the highest priority first.
-pub const PROBES: &[JobKind] = &[Scan::KIND, Probe::KIND];
-const _: () = assert!(Scan::PRIORITY > Probe::PRIORITY, "the order of `PROBES` is that of the priorities");
+pub const PROBES: &[JobKind] = &[Scan::KIND, Probe::KIND, Control::KIND];
+const _: () = assert!(
+    Scan::PRIORITY > Probe::PRIORITY && Probe::PRIORITY > Control::PRIORITY,
+    "the order of `PROBES` is that of the priorities"
+);
+/// What never waits for a probe: one at a time, beside them.
+pub const QUICK: &[JobKind] = &[JobKind::Quick];
 /// Kinds that are done beside them.
 pub const PINS: &[JobKind] = &[Pin::KIND];
 
@@ -65,7 +72,8 @@ pub fn do_job(
     match kind {
         JobKind::Scan => run::<Scan>(input, machine, progress),
         JobKind::Pin => run::<Pin>(input, machine, progress),
-        JobKind::Probe => run::<Probe>(input, machine, progress),
+        JobKind::Quick | JobKind::Probe => run::<Probe>(input, machine, progress),
+        JobKind::Control => run::<Control>(input, machine, progress),
     }
 }
 
@@ -74,7 +82,8 @@ pub async fn serve(runner: &Runner, claimed: &Claimed, stop: &CancellationToken)
     match claimed.job.kind {
         JobKind::Scan => scan::serve(runner, claimed, stop).await,
         JobKind::Pin => pin::serve(runner, claimed, stop).await,
-        JobKind::Probe => probe::serve(runner, claimed, stop).await,
+        JobKind::Quick | JobKind::Probe => probe::serve(runner, claimed, stop).await,
+        JobKind::Control => control::serve(runner, claimed, stop).await,
     }
 }
 

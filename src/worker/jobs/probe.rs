@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{self, Size},
     domain::{Digest, Failure, Fault, JobKind, Metric, ProbeReport, Progress, Reason, Seconds},
-    probe::{self, ProbeRequest},
+    probe::{self, ProbeRequest, Resources},
     queue::{Claimed, Output, Prepare, Target},
     store::{ProbeSubject, age_of},
 };
@@ -62,7 +62,7 @@ pub(super) async fn serve(runner: &Runner, claimed: &Claimed, stop: &Cancellatio
     };
     info!(run = %subject.run, epoch = subject.epoch.0, global_step = subject.global_step, "probing");
     let report = report(runner, claimed, &subject, target).await?;
-    runner.finish(claimed.job.id, Output::Probe(&report), stop).await?;
+    runner.finish(claimed.job.id, Output::Probe(&report, &target.asked), stop).await?;
     // It is in the database now.
     let _ = tokio::fs::remove_file(file(runner, target)).await;
     for (head, told) in &report.heads {
@@ -131,7 +131,7 @@ async fn request(
     subject: &ProbeSubject,
     target: &Target,
 ) -> Result<ProbeRequest, Failure> {
-    let (folder, worker) = (runner.store.folder(), &runner.config.worker);
+    let folder = runner.store.folder();
     Ok(ProbeRequest {
         checkpoint: pinned(runner, claimed, subject).await?,
         shown_path: Some(subject.path.clone().into()),
@@ -139,17 +139,25 @@ async fn request(
         epoch: Some(subject.epoch),
         global_step: u64::try_from(subject.global_step).ok(),
         settings: runner.config.probe.clone(),
-        device: worker.device.clone(),
-        serve: true,
-        share_gpu: worker.share_gpu,
-        gpu_memory: worker.gpu_memory,
-        cache: folder.caches(),
-        cache_bytes: Size(runner.store.usage().await.room_for_caches(runner.config.store.max_bytes.0)),
+        resources: resources(runner).await,
         dump: None,
         pictures: Some(folder.pictures_of(&target.key)),
         heads: target.missing.clone(),
         expected: Some(target.key.basis),
     })
+}
+
+/// Where a worker computes, and what it may keep.
+pub(super) async fn resources(runner: &Runner) -> Resources {
+    let worker = &runner.config.worker;
+    Resources {
+        device: worker.device.clone(),
+        serve: true,
+        share_gpu: worker.share_gpu,
+        gpu_memory: worker.gpu_memory,
+        cache: runner.store.folder().caches(),
+        cache_bytes: Size(runner.store.usage().await.room_for_caches(runner.config.store.max_bytes.0)),
+    }
 }
 
 /// The pinned encoder; pinned anew from the trainer's file when its pin was given up for space.

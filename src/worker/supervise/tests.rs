@@ -33,7 +33,7 @@ impl Job for Script {
     }
 }
 
-const HELLO: &str = r#"echo '{"type":"hello","protocol":3,"version":"1","host":"h","device":"cpu"}'; "#;
+const HELLO: &str = r#"echo '{"type":"hello","protocol":4,"version":"1","host":"h","device":"cpu"}'; "#;
 const FINISH: &str = r#"echo '{"type":"finished","job":7,"try":1,"output":"well"}'"#;
 
 fn supervisor(script: &str, change: impl FnOnce(&mut config::Worker)) -> Supervisor {

@@ -144,7 +144,7 @@ async fn one_probe_whole() {
     assert_eq!((&chips[0]["n"], &chips[0]["confusion"]["tp"]), (&json!(n), &json!(tp)));
     assert_eq!((n, &chips[0]["metrics"]["loss"]), (2, &Value::Null), "both seeds, no loss");
 
-    assert_eq!((&probe["controls"], &probe["dataset"]["chips"]), (&json!({}), &json!(report.dataset.chips)));
+    assert_eq!((&probe["controls"], &probe["dataset"]["chips"]), (&json!([]), &json!(report.dataset.chips)));
     assert_eq!(probe["preparation"]["family"], "clay-v0");
     assert_eq!(probe["preparation_digest"], json!(report.preparation_digest.to_string()));
     assert_eq!(probe["assignment"], json!(report.assignment.to_string()));

@@ -16,12 +16,12 @@ use clay_probe::{
     api::{ApiState, View, router},
     config::{self, Config, Size},
     domain::{
-        ChipRecord, ChipScore, DatasetSummary, Failure, Fault, FitNote, HeadName, HeadReport, Interval, JobKind,
-        Metric, Metrics, ProbeReport, Progress, Reason, RunName, Seed, SeedScore, Stage,
+        ChipRecord, ChipScore, DatasetSummary, Failure, Fault, FitNote, HeadName, HeadReport, HeadSettings, Interval,
+        JobKind, Metric, Metrics, ProbeReport, Progress, Reason, RunName, Seed, SeedScore, Stage,
     },
     intake::{Intake, Roots, Submissions},
     probe::{
-        ProbeRequest,
+        ProbeRequest, Resources,
         chips::Dataset,
         probe,
         weights::{self, Options},
@@ -71,12 +71,14 @@ pub fn science() -> &'static Science {
             epoch: None,
             global_step: None,
             settings: settings.clone(),
-            device: "cpu".to_owned(),
-            serve: true,
-            share_gpu: false,
-            gpu_memory: config::Size(0),
-            cache: dir.path().to_owned(),
-            cache_bytes: Size(u64::MAX),
+            resources: Resources {
+                device: "cpu".to_owned(),
+                serve: true,
+                share_gpu: false,
+                gpu_memory: config::Size(0),
+                cache: dir.path().to_owned(),
+                cache_bytes: Size(u64::MAX),
+            },
             dump: None,
             pictures: None,
             heads: settings.head_settings(),
@@ -103,7 +105,11 @@ pub fn checkpoint_bytes(number: u32) -> Vec<u8> {
 
 /// What a queue of these settings asks of probes.
 pub fn plan(settings: &config::Probe) -> Plan {
-    Plan { heads: settings.head_settings().into(), prepare: preparer(settings.clone()) }
+    Plan {
+        heads: settings.head_settings().into(),
+        quick: HeadSettings::closed_form(HeadName::Ridge),
+        prepare: preparer(settings.clone()),
+    }
 }
 
 /// The settings with a second head.
@@ -113,7 +119,7 @@ pub fn with_linear() -> config::Probe {
 
 /// The queue of a daemon that is started anew on a site's store with other settings; the data set is scanned.
 pub async fn another_queue(site: &Site, settings: &config::Probe) -> Queue {
-    let rules = Config::load(None, &[]).unwrap().queue;
+    let rules = Config::load(None, &[("queue.controls", json!(false))]).unwrap().queue;
     let queue = Queue::new(site.store.clone(), rules, Duration::ZERO, plan(settings));
     queue.queue_scan().await.unwrap();
     let scan = queue.claim(JobKind::Scan).await.unwrap().unwrap();
@@ -147,7 +153,9 @@ fn report_of(target: &Target, iou: f64) -> ProbeReport {
             SeedScore { seed: *seed, metrics }
         };
         let seeds = settings.seeds.iter().zip([-0.0625, 0.0625]).map(seed).collect();
-        report.heads.insert(settings.head, HeadReport::new(settings, seeds, Some(0.3), Metric::ALL, Interval::T95));
+        report
+            .heads
+            .insert(settings.head, HeadReport::new(settings, seeds, Some(0.3), Metric::OF_PIXELS, Interval::T95));
     }
     report
 }
@@ -190,6 +198,7 @@ impl Site {
             ("intake.poll", json!("100ms")),
             ("queue.every_n_epochs", json!(3)),
             ("queue.retries", json!(0)),
+            ("queue.controls", json!(false)),
         ];
         let mut config = Config::load(None, &flags).unwrap();
         change(&mut config.api, dir.path());
@@ -203,7 +212,7 @@ impl Site {
         let state = ApiState {
             store: store.clone(),
             config: config.api,
-            view: View { head: HeadName::Conv, interval: Interval::SeedMinmax },
+            view: View { head: HeadName::Conv, interval: Interval::SeedMinmax, margin: 0.01 },
             submissions: submissions.clone(),
             status: status.clone(),
             metrics: metrics.clone(),
@@ -325,7 +334,7 @@ impl Site {
             panic!("no probe job waits: {}", self.json("/checkpoints").await);
         };
         let target = claimed.target.as_ref().unwrap().as_ref().unwrap();
-        queue.finish(claimed.job.id, Output::Probe(&report_of(target, iou))).await.unwrap();
+        queue.finish(claimed.job.id, Output::Probe(&report_of(target, iou), &target.asked)).await.unwrap();
     }
 
     /// The next probe job fails for good.

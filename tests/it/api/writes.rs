@@ -283,7 +283,7 @@ async fn an_empty_token_file_is_refused() {
         let config = config::Api { token_file: token_file.clone(), ..settings() };
         let (store, submissions) = (site.store.clone(), site.submissions.clone());
         let (status, metrics, stop) = (site.status.clone(), site.metrics.clone(), site.stop.clone());
-        let view = View { head: HeadName::Conv, interval: Interval::SeedMinmax };
+        let view = View { head: HeadName::Conv, interval: Interval::SeedMinmax, margin: 0.01 };
         router(ApiState { store, config, view, submissions, status, metrics, stop })
             .err()
             .map(|error| error.to_string())

@@ -28,9 +28,23 @@ struct Case {
 }
 
 impl Case {
+    /// On the first draw of features that no ReLU rounds to its other side.
     fn holds(&self, name: &str, make: &dyn Fn() -> Box<dyn Head>, plainly: &dyn Fn(&Plain, &Tensor, bool) -> Tensor) {
+        let first = (self.channels * self.grid + self.patch) as u64;
+        let tried = (first..first + 50).position(|seed| self.holds_on(seed, name, make, plainly));
+        assert!(tried.is_some(), "{name}: every draw is at a kink");
+    }
+
+    /// False where the draw is at a kink.
+    fn holds_on(
+        &self,
+        seed: u64,
+        name: &str,
+        make: &dyn Fn() -> Box<dyn Head>,
+        plainly: &dyn Fn(&Plain, &Tensor, bool) -> Tensor,
+    ) -> bool {
         let Self { channels, grid, patch, cell } = *self;
-        let mut random = ChaCha8Rng::seed_from_u64((channels * grid + patch) as u64);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
         let count = 2 * channels * grid * grid;
         let features: Vec<f32> = (0..count).map(|_| random.random_range(-1.5f32..1.5)).collect();
         let features = Tensor::from_vec(features, (2, channels, grid, grid), &Device::Cpu).unwrap();
@@ -50,9 +64,13 @@ impl Case {
 
         let (loss, gradients) = loss_and_gradients(head.as_mut(), &rows, grid, &targets);
         let want = plain::loss(&plainly(&oracle, &exact, true), &labels).unwrap();
+        if oracle.is_at_a_kink() {
+            return false;
+        }
         let differs = (loss - want.to_scalar::<f64>().unwrap()).abs();
         assert!(differs < 1e-6, "{name}: loss {differs:e}");
         let slopes = want.backward().unwrap();
+        let mut wrong = Vec::new();
         for gradient in in_torchs_layout(make(), &gradients) {
             // Exactly, a bias before a norm has gradient 0.
             if ["conv1.bias", "conv2.bias"].contains(&gradient.name) {
@@ -61,8 +79,12 @@ impl Case {
             }
             let differs = relative(&gradient.value, slopes.get(oracle.var(gradient.name)).unwrap());
             println!("  {}: {differs:e}", gradient.name);
-            assert!(differs < 2e-6, "{name} {}: {differs:e}", gradient.name);
+            if differs >= 2e-6 {
+                wrong.push(format!("{name} {}: {differs:e}", gradient.name));
+            }
         }
+        assert!(wrong.is_empty(), "{wrong:?}");
+        true
     }
 }
 

@@ -1,10 +1,16 @@
 //! The heads operation by operation, as the PyTorch modules read, so that candle can go back: the oracles.
 
+use std::cell::Cell;
+
 use candle_core::{DType, Result, Tensor, Var};
 use clay_probe::probe::head::Parameter;
 
 /// Parameters by name, in f64.
-pub struct Plain(Vec<(&'static str, Var)>);
+pub struct Plain {
+    named: Vec<(&'static str, Var)>,
+    /// The smallest input of a ReLU so far, as a share of the largest of its layer.
+    nearest_to_zero: Cell<f64>,
+}
 
 impl Plain {
     pub fn new(state: &[Parameter]) -> Self {
@@ -12,11 +18,25 @@ impl Plain {
             let value = Tensor::from_slice(&p.value, p.shape.as_slice(), &candle_core::Device::Cpu).unwrap();
             (p.name, Var::from_tensor(&value.to_dtype(DType::F64).unwrap()).unwrap())
         };
-        Self(state.iter().map(var).collect())
+        Self { named: state.iter().map(var).collect(), nearest_to_zero: Cell::new(f64::INFINITY) }
+    }
+
+    /// Whether some ReLU's input lies so near 0 that f32 may round it to the other side: then both derivatives are right,
+    /// and there is nothing to compare with.
+    pub fn is_at_a_kink(&self) -> bool {
+        self.nearest_to_zero.get() < 2e-6
+    }
+
+    fn relu(&self, x: &Tensor) -> Result<Tensor> {
+        let size = |x: Tensor| x.flatten_all()?.to_vec1::<f64>();
+        let sizes = size(x.abs()?)?;
+        let (least, most) = sizes.iter().fold((f64::INFINITY, 0f64), |(a, b), &z| (a.min(z), b.max(z)));
+        self.nearest_to_zero.set(self.nearest_to_zero.get().min(least / most));
+        x.relu()
     }
 
     pub fn var(&self, name: &str) -> &Var {
-        &self.0.iter().find(|(own, _)| *own == name).unwrap().1
+        &self.named.iter().find(|(own, _)| *own == name).unwrap().1
     }
 
     /// `[1, C, 1, 1]` of a vector.
@@ -39,7 +59,7 @@ impl Plain {
             x = double(&x)?.conv_transpose2d(self.var(&format!("{name}.weight")), 1, 0, 1, 1)?;
             x = x.broadcast_add(&self.channels(&format!("{name}.bias"))?)?;
             if layer < layers {
-                x = x.relu()?;
+                x = self.relu(&x)?;
             }
         }
         if doublings > layers { double(&x) } else { Ok(x) }
@@ -67,8 +87,10 @@ impl Plain {
 
     /// Clay's segmentation head.
     pub fn segmentor(&self, features: &Tensor, training: bool) -> Result<Tensor> {
-        let x = self.norm(&self.conv2d(features, "conv1", 1)?, "bn1", training)?.relu()?;
-        let x = self.norm(&self.conv2d(&x, "conv2", 1)?, "bn2", training)?.relu()?;
+        let x = self.norm(&self.conv2d(features, "conv1", 1)?, "bn1", training)?;
+        let x = self.relu(&x)?;
+        let x = self.norm(&self.conv2d(&x, "conv2", 1)?, "bn2", training)?;
+        let x = self.relu(&x)?;
         let x = candle_nn::ops::pixel_shuffle(&self.conv2d(&x, "conv_ps", 1)?, 8)?;
         self.conv2d(&x, "conv_out", 1)
     }

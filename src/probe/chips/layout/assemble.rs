@@ -10,7 +10,10 @@ use crate::{
     },
 };
 
-use super::{ChipFile, Contents, Facts, Found, Look, Role, SIDE, Wanted, keep};
+use super::{
+    ChipFile, Contents, Facts, Found, Role, SIDE, Wanted,
+    look::{Look, keep},
+};
 
 /// What a layout says of its files.
 pub struct Rules {

@@ -173,7 +173,16 @@ fn chip(
         }
     }
     facts.level = optical.and_then(|side| level_of(&side.granule));
-    Ok(Found { path: id.clone(), source: id.clone(), id, event: Some(event.to_owned()), held_out: false, files, facts })
+    Ok(Found {
+        path: id.clone(),
+        source: id.clone(),
+        id,
+        event: Some(event.to_owned()),
+        held_out: false,
+        crop: None,
+        files,
+        facts,
+    })
 }
 
 /// The band files of a folder in the order of bands; a needed one that is absent, or is there twice, is a problem.

@@ -12,7 +12,8 @@ use crate::{
 use super::{
     ChipFile, Contents, Facts, Found, Layout, Listing, Look, Role, Wanted,
     assemble::{Rules, assemble, level_of},
-    bands, keep,
+    bands,
+    look::keep,
 };
 
 /// How deep folders may be nested below the data folder.
@@ -89,6 +90,7 @@ pub fn cube(path: &Path, name: &str) -> Found {
         path: name.to_owned(),
         event: None,
         held_out: false,
+        crop: None,
         files: vec![
             ChipFile { path: path.to_owned(), name: name.to_owned(), role: Role::Bands, optional: false },
             label("_LabelWater.tif", Role::Water),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::domain::EncoderFacts;
+
 use super::{
     super::keys::{self, Expected, Found, Problems, Size},
     GROUPS, PATCH,
@@ -62,6 +64,14 @@ pub fn check(found: &Found) -> (Option<Size>, Problems) {
         _ => None,
     };
     (size, problems)
+}
+
+/// Names and shapes of all tensors of an encoder of that size.
+pub fn tensors(facts: &EncoderFacts) -> Vec<(String, Vec<usize>)> {
+    let inner = Some(facts.heads * facts.dim_head);
+    let sizes = Sizes { dim: Some(facts.dim), inner, mlp_dim: Some(facts.mlp_dim) };
+    let all = around_layers(&sizes).into_iter().chain((0..facts.depth).flat_map(|i| layer(&sizes, i)));
+    all.map(|(name, shape)| (name, shape.into_iter().flatten().collect())).collect()
 }
 
 fn infer(found: &Found, problems: &mut Problems) -> Sizes {

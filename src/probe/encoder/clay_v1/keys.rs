@@ -1,5 +1,7 @@
 //! The tensors a Clay v1 encoder must have (v1.0 and v1.5 alike); its size, inferred from their shapes.
 
+use crate::domain::EncoderFacts;
+
 use super::super::keys::{self, Expected, Found, Problems, Size};
 
 /// Side of a patch in pixels.
@@ -60,6 +62,14 @@ pub fn check(found: &Found) -> (Option<Size>, Problems) {
         _ => None,
     };
     (size, problems)
+}
+
+/// Names and shapes of all tensors of an encoder of that size.
+pub fn tensors(facts: &EncoderFacts) -> Vec<(String, Vec<usize>)> {
+    let inner = Some(facts.heads * facts.dim_head);
+    let sizes = Sizes { dim: Some(facts.dim), inner, mlp_dim: Some(facts.mlp_dim) };
+    let all = around_layers(&sizes).into_iter().chain((0..facts.depth).flat_map(|i| layer(&sizes, i)));
+    all.map(|(name, shape)| (name, shape.into_iter().flatten().collect())).collect()
 }
 
 fn infer(found: &Found, problems: &mut Problems) -> Sizes {

@@ -34,7 +34,7 @@ pub(super) fn kind(channels: usize, patch: usize) -> std::result::Result<Kind, H
     let sizes = Sizes::of(channels);
     Ok(Kind {
         cell: 1,
-        metrics: Metric::ALL,
+        metrics: Metric::OF_PIXELS,
         needs: Needs::Raw,
         cost: Some(format!(
             "head `segmentor`: {:.1} million parameters; on two cores about half a second per fit step and chip of 256 px",

@@ -96,6 +96,7 @@ impl Layout for Sen1Floods11 {
                 source: id.clone(),
                 event: Some(event.to_owned()),
                 held_out: event == HELD_OUT || splits.holds_out(id),
+                crop: None,
                 files,
                 facts: Facts { date, hour: None, level: optical.contains(id).then_some(Level::L1c), problem },
             });

@@ -1,0 +1,57 @@
+//! The scored points of a line, with what they are compared by: scores per event and seed, signs of collapse, the
+//! trainer's loss.
+
+use sqlx::types::Json;
+
+use super::{SHOWN_POINTS, Snapshot};
+use crate::{
+    domain::{Context, Epoch, HeadId, Metric, RunId},
+    error::Result,
+};
+
+/// One scored point of a line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryPoint {
+    pub epoch: Epoch,
+    pub global_step: i64,
+    pub context: Context,
+    /// Of the metric that was asked for: event, seed (empty: of a head without seeds), value.
+    pub events: Vec<(String, String, f64)>,
+    /// Every metric's mean.
+    pub values: Vec<(Metric, Option<f64>)>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    epoch: Epoch,
+    global_step: i64,
+    context: Json<Context>,
+    head_id: HeadId,
+}
+
+impl Snapshot {
+    /// What each epoch up to `to` shows under a line, in order; `metric` is the one whose scores per event are read.
+    pub async fn history(&mut self, run: RunId, line: &str, metric: Metric, to: Epoch) -> Result<Vec<HistoryPoint>> {
+        let sql = format!(
+            "{SHOWN_POINTS} select epoch, global_step, context, head_id from shown_points \
+             where place = 1 and head_id is not null order by epoch"
+        );
+        let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(run)
+            .bind(line)
+            .bind(0)
+            .bind(to)
+            .fetch_all(self.connection())
+            .await?;
+        let mut points = Vec::with_capacity(rows.len());
+        for Row { epoch, global_step, context, head_id } in rows {
+            let sql =
+                "select event, seed, value from event_scores where head_id = ?1 and metric = ?2 order by event, seed";
+            let events = sqlx::query_as(sql).bind(head_id).bind(metric).fetch_all(self.connection()).await?;
+            let sql = "select metric, value from summaries where head_id = ?1 and series = 'main'";
+            let values = sqlx::query_as(sql).bind(head_id).fetch_all(self.connection()).await?;
+            points.push(HistoryPoint { epoch, global_step, context: context.0, events, values });
+        }
+        Ok(points)
+    }
+}
