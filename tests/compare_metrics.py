@@ -2,10 +2,10 @@
 
     python tests/compare_metrics.py make DIR [SHARED]     writes random masks and ridge problems into DIR; with SHARED
                                                           (it holds demo/prototype.py) also the demo's own crops
-    CLAY_PROBE_COMPARE=DIR cargo test --test compare -- --ignored compare_     reads them and writes DIR/ours.json
+    CLAY_PROBE_COMPARE=DIR cargo test --test it -- --ignored compare_     reads them and writes DIR/ours.json
     python tests/compare_metrics.py check DIR [SHARED]    exit status 1 where a bound does not hold
 
-Needs tests/compare-requirements.txt; SHARED needs rasterio too. The largest difference of each number is printed.
+Needs tests/requirements.txt; SHARED needs rasterio too. The largest difference of each number is printed.
 """
 import json
 import sys

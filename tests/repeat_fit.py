@@ -1,21 +1,24 @@
-"""Repeats in PyTorch the fits that `clay-probe probe --dump DIR` wrote, and compares.
+"""Repeats in PyTorch, in float64, the fits that `clay-probe probe --dump DIR --dump-path` wrote, and compares.
 
-    python tests/repeat_fit.py DIR...                  the first 60 steps of each fit (or of one: DIR/fit-….json)
-    python tests/repeat_fit.py --whole DIR...          all steps
+    python tests/repeat_fit.py DIR...                  each fit (or one: DIR/fit-….json)
     python tests/repeat_fit.py --learnt DIR DATA OUT   writes OUT: the chips of DATA, which DIR is a dump of, with labels
                                                        that a head can learn (see `write_learnt`)
 
-Compared are the loss of each step, and at each point of the curve the counts and metrics of both sides. Exit status 1
-where a bound does not hold (see `misses`).
+Each step is repeated by itself: from our weights before it and the moments of the steps so far follow a loss and the
+weights after it, which are compared with ours; then ours are taken. So an error of rounding has no future, and the bounds
+are narrow at every step (see `follow`). Run freely, two fits that differ in the order of their sums part company, PyTorch's
+own among them: a ReLU whose input is 1e-8 opens or not, and AdamW, which divides a gradient by its own size, makes a full
+step of the difference.
 
-A few fits hang on the last bit: a ReLU whose input is 1e-8 opens or not, and AdamW, which divides a gradient by its own
-size, makes a full step of the difference; there PyTorch in float32 and in float64 part company too. So a fit that leaves
-the bounds around float32 is repeated in float64, has to stay within them there, and is named; more than one in eight (3
-of 24) is a failure.
+Such a ReLU may open or not here, too: where its input is within rounding of 0 (see `near`), it takes the side that brings
+the step nearer to ours. How many did is printed. Exit status 1 where a bound does not hold.
 """
+import copy
 import json
 import struct
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -23,19 +26,46 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-STEPS = 60
-FIRST = 10
 IGNORED = 255
+ROUNDING = 2.0 ** -24  # of float32, as a share
+LOSSES = 1e-5  # by how much of itself a loss may differ
+STEPS = 1e-3  # by how much of its length a step may differ, besides the rounding of the weights
+PIXELS = 20  # how many may be counted elsewhere
 
 
 # ------------------------------------------------------------------------------------ heads
+class Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x, opened):
+        context.save_for_backward(opened)
+        return x.clamp_min(0)
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * context.saved_tensors[0], None
+
+
+class Relu(nn.Module):
+    """A ReLU; at places that are `turned` its derivative is that of the other side of 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.turned = set()
+
+    def forward(self, x):
+        opened = x > 0
+        for place in self.turned:
+            opened[place] = ~opened[place]
+        return Gate.apply(x, opened)
+
+
 def conv(channels: int, patch: int) -> nn.Module:
     """As many doublings as a patch needs, at most four transposed convolutions; for 32 px tensors 0, 2, 5, 8, 11."""
     doublings = patch.bit_length() - 1
     widths = [64, 32, 16, 8][:min(doublings, 4)] + [1]
     layers = [nn.Conv2d(channels, 64, 1)]
     for a, b in zip(widths, widths[1:]):
-        layers += [nn.Upsample(scale_factor=2), nn.ConvTranspose2d(a, b, 3, stride=1, padding=1), nn.ReLU()]
+        layers += [nn.Upsample(scale_factor=2), nn.ConvTranspose2d(a, b, 3, stride=1, padding=1), Relu()]
     layers.pop()
     return nn.Sequential(*layers, *[nn.Upsample(scale_factor=2)] * (doublings - 4))
 
@@ -109,27 +139,80 @@ def score(head: nn.Module, chips: Chips, places: list[int], threshold: float) ->
     return {"confusion": counts, "metrics": metrics(counts, total / number if number else None)}
 
 
-def fit(told: dict, tensors: dict[str, torch.Tensor], all_chips: dict, kind: torch.dtype, steps: int):
-    """Losses before each step, and the curve."""
-    chips = Chips(all_chips, tensors, kind)
-    channels = next(v for k, v in all_chips.items() if k.startswith("features.")).shape[0]
-    head = HEADS[told["head"]](channels, told["patch"]).to(kind)
-    head.load_state_dict({k[8:]: v.to(kind) for k, v in tensors.items() if k.startswith("initial.")}, strict=False)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=told["learning_rate"], betas=tuple(told["betas"]),
-                                  eps=told["eps"], weight_decay=told["weight_decay"])
-    points, losses, curve = {p["fit_step"] for p in told["curve"]}, [], []
-    head.train()
-    for step, batch in enumerate(told["batches"][:steps], 1):
-        total, labelled = summed_loss(head(chips.features(batch)), chips.labels(batch))
+# ------------------------------------------------------------------------------------ a step by itself
+def near(head: nn.Module, x: torch.Tensor) -> list[tuple[Relu, tuple]]:
+    """Where a ReLU may take either side in float32: its input is less than six standard deviations of its rounding error.
+
+    A sum of n products rounds n times, each time by a share of a partial sum: in any order a deviation of about
+    `ROUNDING * sqrt(n * sum((a*b)^2))`. What its operands bring goes through the squares of the weights."""
+    places, variance = [], torch.zeros_like(x)
+    for layer in head if isinstance(head, nn.Sequential) else []:
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            one, terms = copy.deepcopy(layer), layer.in_channels * layer.weight[0, 0].numel() + 1
+            one.weight.data.square_()
+            one.bias.data.square_().mul_(terms * ROUNDING ** 2)
+            variance = one(terms * ROUNDING ** 2 * x.square() + variance)
+        elif isinstance(layer, Relu):
+            places += [(layer, tuple(p)) for p in (x.abs() <= 6 * variance.sqrt()).nonzero().tolist()]
+            variance = variance * (x > 0)
+        else:
+            variance = layer(variance)
+        x = layer(x)
+    return places
+
+
+class Steps:
+    """The steps of a fit in PyTorch, each from weights that are given."""
+
+    def __init__(self, told: dict, head: nn.Module, chips: Chips):
+        self.head, self.chips = head, chips
+        self.optimiser = torch.optim.AdamW(head.parameters(), lr=told["learning_rate"], betas=tuple(told["betas"]),
+                                           eps=told["eps"], weight_decay=told["weight_decay"])
+
+    def step(self, before: dict, moments: dict, batch: list[int]) -> float:
+        """The loss before it."""
+        self.head.load_state_dict(before, strict=False)
+        self.optimiser.load_state_dict(copy.deepcopy(moments))
+        total, labelled = summed_loss(self.head(self.chips.features(batch)), self.chips.labels(batch))
         loss = total / labelled
-        optimiser.zero_grad()
+        self.optimiser.zero_grad()
         loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-        if step in points:
-            sides = {side: score(head, chips, told[side], told["threshold"]) for side in ("train", "val")}
-            curve.append({"fit_step": step, **sides})
-    return losses, curve
+        self.optimiser.step()
+        return loss.item()
+
+    def distance(self, after: dict) -> float:
+        return sum((p.detach() - after[k]).square().sum().item() for k, p in self.head.named_parameters()) ** 0.5
+
+    def like(self, before: dict, after: dict, batch: list[int]) -> tuple[float, int, int]:
+        """A step on the sides that bring it nearest to `after`: the loss before it, how many ReLUs could take either side,
+        and how many took the other than in float64."""
+        moments = copy.deepcopy(self.optimiser.state_dict())
+        self.head.load_state_dict(before, strict=False)
+        with torch.no_grad():
+            places = near(self.head, self.chips.features(batch))
+        loss, distance = self.step(before, moments, batch), self.distance(after)
+        again = bool(places)
+        while again:
+            again = False
+            for relu, place in places:
+                relu.turned ^= {place}
+                self.step(before, moments, batch)
+                if self.distance(after) < 0.9 * distance:
+                    distance, again = self.distance(after), True
+                else:
+                    relu.turned ^= {place}
+        if places:
+            self.step(before, moments, batch)
+        turned = sum(len(relu.turned) for relu in {relu for relu, _ in places})
+        for relu, _ in places:
+            relu.turned.clear()
+        return loss, len(places), turned
+
+
+def state(tensors: dict[str, torch.Tensor], step: int, kind: torch.dtype) -> dict[str, torch.Tensor]:
+    """Our weights after a step."""
+    prefix = f"step.{step}." if step else "initial."
+    return {k[len(prefix):]: v.to(kind) for k, v in tensors.items() if k.startswith(prefix)}
 
 
 # ------------------------------------------------------------------------------------ comparing
@@ -137,76 +220,94 @@ def relative(a: float, b: float) -> float:
     return abs(a - b) / max(abs(b), 1e-3)
 
 
-def misses(told: dict, theirs) -> tuple[list[str], str]:
-    """Bounds that do not hold, and the figures. A count may be off by 2% of what is wet in label or prediction, or by 20
-    pixels where that is more; a ratio by 0.02 where over 1000 pixels are wet; losses by their share."""
-    losses, curve = theirs
-    wrong, worst = [], {"first losses": 0.0, "losses": 0.0, "points": 0.0, "pixels": 0, "share": 0.0, "ratios": 0.0}
+class Bounds:
+    """What does not hold, and the largest distances."""
 
-    def hold(what: str, distance: float, bound: float, key: str):
-        worst[key] = max(worst[key], distance)
+    def __init__(self):
+        self.wrong, self.worst = [], {}
+
+    def hold(self, key: str, what: str, distance: float, bound: float):
+        self.worst[key] = max(self.worst.get(key, 0.0), distance)
         if not distance <= bound:
-            wrong.append(f"{what} by {distance:.3g}, may by {bound:.3g}")
-
-    for i, (ours, other) in enumerate(zip(told["losses"], losses)):
-        first = i < FIRST
-        hold(f"loss of step {i + 1}", relative(ours, other), 1e-5 if first else 1e-2, "first losses" if first else "losses")
-    for ours, other in zip(told["curve"], curve):
-        assert ours["fit_step"] == other["fit_step"]
-        for side in ("train", "val"):
-            where, a, b = f"{side} at step {ours['fit_step']}", ours[side], other[side]
-            (one, two) = a["confusion"], b["confusion"]
-            if sum(one.values()) != sum(two.values()) or one["ignored"] != two["ignored"] or \
-                    one["tp"] + one["fn"] != two["tp"] + two["fn"]:
-                wrong.append(f"{where}: counts do not add up: {one} {two}")
-                continue
-            wet = two["tp"] + two["fp"] + two["fn"]
-            moved = abs(one["tp"] - two["tp"]) + abs(one["fp"] - two["fp"])
-            hold(f"{where}: counts", moved, max(20, 0.02 * wet), "pixels")
-            worst["share"] = max(worst["share"], moved / wet if wet > 1000 else 0.0)
-            for name, want in metrics(one, a["metrics"]["loss"]).items():
-                got = a["metrics"][name]
-                if (got is None) != (want is None) or (got is not None and abs(got - want) > 1e-12):
-                    wrong.append(f"{where}: {name} is {got}, and {want} by its counts")
-                if name != "loss" and wet > 1000 and None not in (got, b["metrics"][name]):
-                    hold(f"{where}: {name}", abs(got - b["metrics"][name]), 0.02, "ratios")
-            if a["metrics"]["loss"] is not None:
-                hold(f"{where}: loss", relative(a["metrics"]["loss"], b["metrics"]["loss"]), 1e-2, "points")
-    figures = f"losses {worst['first losses']:.1e} (first {FIRST} steps), {worst['losses']:.1e} (rest), " \
-              f"{worst['points']:.1e} (curve); counts {worst['pixels']} px ({worst['share']:.3%}), ratios {worst['ratios']:.1e}"
-    return wrong, figures
+            self.wrong.append(f"{what} by {distance:.3g}, may by {bound:.3g}")
 
 
-def repeat(path: Path, chips: dict[str, torch.Tensor], whole: bool) -> tuple[bool, list[str]]:
-    """Whether it needed float64, and what went wrong; prints its figures."""
+def compare_side(bounds: Bounds, where: str, ours: dict, theirs: dict):
+    (one, two) = ours["confusion"], theirs["confusion"]
+    if sum(one.values()) != sum(two.values()) or one["ignored"] != two["ignored"] or \
+            one["tp"] + one["fn"] != two["tp"] + two["fn"]:
+        bounds.wrong.append(f"{where}: counts do not add up: {one} {two}")
+        return
+    bounds.hold("pixels", f"{where}: counts", abs(one["tp"] - two["tp"]) + abs(one["fp"] - two["fp"]), PIXELS)
+    for name, want in metrics(one, ours["metrics"]["loss"]).items():
+        got = ours["metrics"][name]
+        if (got is None) != (want is None) or (got is not None and abs(got - want) > 1e-12):
+            bounds.wrong.append(f"{where}: {name} is {got}, and {want} by its counts")
+    if (ours["metrics"]["loss"] is None) != (theirs["metrics"]["loss"] is None):
+        bounds.wrong.append(f"{where}: one has no loss")
+    elif ours["metrics"]["loss"] is not None:
+        bounds.hold("curve", f"{where}: loss", relative(ours["metrics"]["loss"], theirs["metrics"]["loss"]), LOSSES)
+
+
+def follow(told: dict, tensors: dict[str, torch.Tensor], all_chips: dict, kind=torch.float64) -> tuple[Bounds, int, int]:
+    """The bounds, and how many ReLUs could take either side, and took the other.
+
+    At each step the loss differs by at most 1e-5 of itself, and each tensor's step by at most 1e-3 of its length, besides
+    the rounding of the weights themselves, twice, for they decay first. At each point of the curve at most 20 pixels are
+    counted elsewhere, and the losses differ by at most 1e-5 of themselves."""
+    chips, bounds, either, other = Chips(all_chips, tensors, kind), Bounds(), 0, 0
+    channels = next(v for k, v in all_chips.items() if k.startswith("features.")).shape[0]
+    head = HEADS[told["head"]](channels, told["patch"]).to(kind)
+    steps, points = Steps(told, head, chips), {p["fit_step"]: p for p in told["curve"]}
+    before = state(tensors, 0, kind)
+    for step, (batch, ours) in enumerate(zip(told["batches"], told["losses"]), 1):
+        after = state(tensors, step, kind)
+        loss, may, turned = steps.like(before, after, batch)
+        either, other = either + may, other + turned
+        bounds.hold("losses", f"loss of step {step}", relative(ours, loss), LOSSES)
+        for name, theirs in head.named_parameters():
+            length, distance = (after[name] - before[name]).norm().item(), (after[name] - theirs.detach()).norm().item()
+            rounded = 2 * ROUNDING * after[name].norm().item()
+            share = max(0.0, distance - rounded) / length if length else float(distance > rounded)
+            bounds.hold("steps", f"step {step} of {name}", share, STEPS)
+        if step in points:
+            head.load_state_dict(after, strict=False)
+            for side in ("train", "val"):
+                theirs = score(head, chips, told[side], told["threshold"])
+                compare_side(bounds, f"{side} at step {step}", points[step][side], theirs)
+        before = after
+    return bounds, either, other
+
+
+def repeat(path: Path) -> list[str]:
+    """What went wrong; prints its figures."""
+    torch.set_num_threads(1)
+    chips = load_file(path.with_name("chips.safetensors"))
     told, tensors = json.loads(path.read_text()), load_file(path.with_suffix(".safetensors"))
-    steps = len(told["losses"]) if whole else min(STEPS, len(told["losses"]))
-    last = told["curve"][-1]["val"]["metrics"]["iou"]
-    print(f"{path.parent.name}/{path.stem}: {steps} of {len(told['losses'])} steps, IoU at the end "
-          f"{'null' if last is None else format(last, '.4f')}, {', '.join(told['notes']) or 'no notes'}")
-    if told["curve"][-1]["fit_step"] != len(told["losses"]) or len(told["batches"]) != len(told["losses"]):
-        return False, [f"{path.stem}: the curve does not end with the fit"]
-    for kind in (torch.float32, torch.float64):
-        wrong, figures = misses(told, fit(told, tensors, chips, kind, steps))
-        print(f"  from PyTorch {str(kind)[6:]}: {figures}", flush=True)
-        if not wrong:
-            return kind == torch.float64, []
-        print(f"  outside: {'; '.join(wrong[:4])}")
-    return True, [f"{path.stem}: {line}" for line in wrong]
+    last, steps = told["curve"][-1]["val"]["metrics"]["iou"], len(told["losses"])
+    name = f"{path.parent.name}/{path.stem}: {steps} steps, IoU at the end " \
+           f"{'null' if last is None else format(last, '.4f')}, {', '.join(told['notes']) or 'no notes'}"
+    if told["curve"][-1]["fit_step"] != steps or len(told["batches"]) != steps:
+        return [f"{path.stem}: the curve does not end with the fit"]
+    final = {k[6:]: v for k, v in tensors.items() if k.startswith("final.")}
+    path_end = state(tensors, steps, torch.float32)
+    if final.keys() != path_end.keys() or not all(torch.equal(v, path_end[k]) for k, v in final.items()):
+        return [f"{path.stem}: the path does not end with the final weights; dump it with --dump-path"]
+    bounds, either, other = follow(told, tensors, chips)
+    worst = bounds.worst
+    print(f"{name}\n  losses {worst['losses']:.1e}, steps {worst['steps']:.1e}, curve: losses {worst['curve']:.1e}, "
+          f"{worst['pixels']:.0f} pixels; {either} ReLUs within rounding of 0, {other} on the other side", flush=True)
+    more = [f"{len(bounds.wrong) - 4} more"] if len(bounds.wrong) > 4 else []
+    return [f"{path.stem}: {line}" for line in bounds.wrong[:4] + more]
 
 
-def repeat_all(folders: list[str], whole: bool) -> int:
-    wrong, finer, count = [], 0, 0
-    for given in map(Path, folders):
-        paths = [given] if given.suffix == ".json" else sorted(given.glob("fit-*.json"))
-        for path in paths:
-            double, lines = repeat(path, load_file(path.with_name("chips.safetensors")), whole)
-            wrong, finer, count = wrong + lines, finer + double, count + 1
-    if count == 0:
+def repeat_all(folders: list[str]) -> int:
+    paths = [p for f in map(Path, folders) for p in ([f] if f.suffix == ".json" else sorted(f.glob("fit-*.json")))]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        wrong = [line for lines in pool.map(repeat, paths) for line in lines]
+    if not paths:
         wrong.append(f"no fit-*.json in {' '.join(folders)}")
-    if finer > count / 8:
-        wrong.append(f"{finer} of {count} fits need float64, more than one in eight")
-    print("\n".join(wrong) or f"{count} fits repeated, {finer} of them in float64")
+    print("\n".join(wrong) or f"{len(paths)} fits repeated, step by step")
     return 1 if wrong else 0
 
 
@@ -248,12 +349,10 @@ def main() -> int:
     if arguments[:1] == ["--learnt"] and len(arguments) == 4:
         write_learnt(*map(Path, arguments[1:]))
         return 0
-    whole = arguments[:1] == ["--whole"]
-    folders = arguments[whole:]
-    if not folders or folders[0].startswith("-"):
+    if not arguments or arguments[0].startswith("-"):
         print(__doc__)
         return 2
-    return repeat_all(folders, whole)
+    return repeat_all(arguments)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ pub struct Args {
     /// Work in this folder and leave everything there, instead of in a temporary one.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Epochs to train [default: 36 with --once, else 101].
+    /// Epochs to train [default: 30 with --once, else 101].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Probe every n-th epoch in full.
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let options = demo::Options {
         port: args.port,
         once: args.once,
-        epochs: args.epochs.unwrap_or(if args.once { 36 } else { 101 }),
+        epochs: args.epochs.unwrap_or(if args.once { 30 } else { 101 }),
         every: args.every,
         seed: args.seed,
         accident: (!args.no_accident).then_some((args.accident, ACCIDENT)),

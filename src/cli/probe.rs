@@ -10,9 +10,12 @@ use clap::Args;
 
 use super::{compute::Compute, progress::Bars};
 use crate::{
-    domain::{FitNote, Metric, ProbeReport, RunName},
-    probe::{self, ProbeRequest, Resources, device},
+    domain::{ControlDraw, ControlName, ControlScore, FitNote, Metric, ProbeReport, RunName},
+    probe::{self, ControlRequest, ProbeError, ProbeRequest, Resources, device},
 };
+
+/// What a table tells of a control; the JSON has all.
+const TELLING: [Metric; 3] = [Metric::Iou, Metric::IouEvent, Metric::QuickR2];
 
 /// Probe checkpoints: embed the data set, fit the decoder, score it.
 #[derive(Args, Clone, Debug)]
@@ -29,6 +32,17 @@ pub struct ProbeArgs {
     /// Write features, labels, initial weights and batch order into this folder, so that the fits can be repeated
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
+    /// With `--dump`: the weights after each step, too, so that each step can be repeated by itself
+    #[arg(long, requires = "dump")]
+    dump_path: bool,
+    /// Also compute the controls: the same heads on random encoders and on the bands themselves, all-water, the best index.
+    /// Takes as long again for each draw of a random encoder
+    #[arg(long)]
+    controls: bool,
+    /// With `--controls`: also the network of Clay's documentation, trained from scratch on the pixels, with the budget of
+    /// `conv` and one seed. Heavy: it says how long it will take
+    #[arg(long, requires = "controls")]
+    from_scratch: bool,
     /// Write pictures of the predictions into this folder
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
@@ -72,6 +86,7 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
                 cache_bytes: config.store.max_bytes,
             },
             dump: args.dump.as_ref().map(own),
+            dump_path: args.dump_path,
             pictures: args.pictures.as_ref().map(own),
             heads: config.probe.head_settings(),
             expected: None,
@@ -79,6 +94,9 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
         let mut bars = Bars::new(&checkpoint.file_name().unwrap_or_default().to_string_lossy());
         let result = probe::probe(&request, threads, &mut |progress| bars.show(progress));
         bars.clear();
+        let result = result.and_then(|report| {
+            if args.controls { with_controls(report, &request, threads, args.from_scratch) } else { Ok(report) }
+        });
         match result {
             Ok(report) if args.json => writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?)?,
             Ok(report) => print_table(checkpoint, &report)?,
@@ -89,6 +107,32 @@ pub fn run(args: &ProbeArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The report with all draws of all controls.
+fn with_controls(
+    report: ProbeReport,
+    request: &ProbeRequest,
+    threads: usize,
+    from_scratch: bool,
+) -> Result<ProbeReport, ProbeError> {
+    let mut steps = Vec::new();
+    let heavy = from_scratch.then_some(ControlDraw { control: ControlName::FromScratch, draw: 0 });
+    for draw in ControlDraw::all().chain(heavy) {
+        let control = ControlRequest {
+            facts: report.encoder.clone(),
+            draw,
+            settings: request.settings.clone(),
+            resources: request.resources.clone(),
+            heads: draw.control.heads(&request.heads),
+            expected: Some(report.basis()),
+        };
+        let mut bars = Bars::new(&format!("control {} {}", draw.control, draw.draw));
+        let computed = probe::controls(&control, threads, &mut |progress| bars.show(progress));
+        bars.clear();
+        steps.extend(computed?.steps);
+    }
+    Ok(ProbeReport { controls: ControlScore::over(&steps), ..report })
 }
 
 /// What a person wants to see.
@@ -125,11 +169,11 @@ fn print_table(checkpoint: &Path, report: &ProbeReport) -> std::io::Result<()> {
     )?;
     let number = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
     for (name, head) in &report.heads {
-        writeln!(out, "  {name:<10} {:>8} {:>8} {:>8} {:>8} {:>3}", "mean", "std", "low", "high", "n")?;
+        writeln!(out, "  {name:<19} {:>8} {:>8} {:>8} {:>8} {:>3}", "mean", "std", "low", "high", "n")?;
         for (metric, summary) in Metric::ALL.iter().filter_map(|m| Some((m, head.summary.get(m)?))) {
             let cells = [summary.mean, summary.std, summary.low, summary.high].map(number);
             let [mean, std, low, high] = cells;
-            writeln!(out, "    {:<8} {mean:>8} {std:>8} {low:>8} {high:>8} {:>3}", metric.as_str(), summary.n)?;
+            writeln!(out, "    {:<17} {mean:>8} {std:>8} {low:>8} {high:>8} {:>3}", metric.as_str(), summary.n)?;
         }
         let fits = || report.fits.iter().filter(|fit| fit.head == *name);
         for note in FitNote::ALL {
@@ -142,6 +186,13 @@ fn print_table(checkpoint: &Path, report: &ProbeReport) -> std::io::Result<()> {
             let message = fit.message.as_deref().unwrap_or_default();
             writeln!(out, "    no score of fold {}, seed {}: {message}", fit.fold, fit.seed.0)?;
         }
+    }
+    for control in report.controls.iter().filter(|control| TELLING.contains(&control.metric)) {
+        let [value, low, high] = [control.value, control.low, control.high].map(number);
+        let head = control.head.map_or("-".to_owned(), |head| head.to_string());
+        let note = control.note.as_deref().unwrap_or_default();
+        let (name, metric) = (control.control.as_str(), control.metric.as_str());
+        writeln!(out, "  control {name:<10} {head:<8} {metric:<10} {value:>8} {low:>8} {high:>8} {note}")?;
     }
     Ok(())
 }

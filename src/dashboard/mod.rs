@@ -6,6 +6,7 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 const QUICK: &str = include_str!("quick.js");
+const WORDS: &str = include_str!("words.js");
 
 /// A file that the page loads.
 pub struct Asset {
@@ -21,6 +22,7 @@ pub fn page() -> String {
         PAGE.replace("{style}", &version(STYLE))
             .replace("{script}", &version(SCRIPT))
             .replace("{quick}", &version(QUICK))
+            .replace("{words}", &version(WORDS))
             .replace("{plotly}", &version(plotly()))
             .replace("{version}", env!("CARGO_PKG_VERSION"))
     });
@@ -33,6 +35,7 @@ pub fn asset(name: &str) -> Option<Asset> {
         "page.css" => ("text/css; charset=utf-8", STYLE),
         "page.js" => ("text/javascript; charset=utf-8", SCRIPT),
         "quick.js" => ("text/javascript; charset=utf-8", QUICK),
+        "words.js" => ("text/javascript; charset=utf-8", WORDS),
         "plotly.min.js" => ("text/javascript; charset=utf-8", plotly()),
         _ => return None,
     };

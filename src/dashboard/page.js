@@ -1,22 +1,9 @@
 // The page: asks the API when it tells of a change, else every two seconds, and redraws only what changed.
 "use strict";
 
-const METRICS = {
-  iou: ["IoU", "IoU of water"],
-  dice: ["Dice", "Dice of water"],
-  f1: ["F1", "F1 of water"],
-  precision: ["Precision", "precision of water"],
-  recall: ["Recall", "recall of water"],
-  loss: ["Loss", "cross-entropy (nats per labelled pixel)"],
-};
-const INTERVALS = {
-  seed_minmax: "smallest to largest over seeds",
-  t95: "95% t interval of the mean over seeds",
-};
-const LOOKS = { done: "good", failed: "bad", rejected: "bad", vanished: "bad", probing: "busy", queued: "wait", settling: "wait", held: "wait" };
 const at = (id) => document.getElementById(id);
 // `line`: of `head`; null: its newest. `epoch`: whose probe is told whole; null: the last with a score.
-const chosen = { run: null, metric: "iou", head: null, line: null, epoch: null };
+const chosen = { run: null, metric: "iou_event", head: null, line: null, epoch: null };
 const shown = {};
 
 class NeedsToken extends Error {}
@@ -109,7 +96,7 @@ function drawFacts({ items, ready }) {
   const done = items.filter((i) => i.state === "done" && i.value !== null);
   const last = done.at(-1);
   const [label] = METRICS[chosen.metric];
-  const better = chosen.metric === "loss" ? (a, b) => a.value < b.value : (a, b) => a.value > b.value;
+  const better = LESS.includes(chosen.metric) ? (a, b) => a.value < b.value : (a, b) => a.value > b.value;
   const best = done.reduce((a, b) => (a && !better(b, a) ? a : b), undefined);
   const waiting = items.filter((i) => i.state === "queued").length;
   const busy = items.find((i) => i.state === "probing");
@@ -270,13 +257,14 @@ function drawProbe({ probe, curves }) {
     `${Object.entries(probe.seconds).map(([stage, s]) => `${stage} ${s.toFixed(1)} s`).join(", ")}.`;
   const row = (cells, tag) => {
     const tr = make("tr");
-    tr.append(...cells.map((text, i) => make(tag, text, i > 0 && i <= 6 ? "number" : "")));
+    tr.append(...cells.map((text, i) => make(tag, text, i > 0 && i <= Object.keys(METRICS).length ? "number" : "")));
     return tr;
   };
   at("scores-head").replaceChildren(row(["Head", ...Object.values(METRICS).map(([label]) => label), "Fits", "Notes"], "th"));
   at("scores").replaceChildren(...Object.entries(probe.heads).filter(([, head]) => head.summary.iou).map(([name, head]) => {
     const score = (metric) => {
       const s = head.summary[metric];
+      if (!s) return digits(null);
       return s.low === null ? digits(s.mean) : `${digits(s.mean)} (${digits(s.low)} to ${digits(s.high)})`;
     };
     const notes = Object.entries(head.notes).map(([note, n]) => `${note}: ${n} of ${head.n_fits}`);
@@ -287,16 +275,20 @@ function drawProbe({ probe, curves }) {
   drawCurves(curves);
 }
 
+// Curves hold what follows from counts of one side alone.
+const curveMetric = () => (CURVES.includes(chosen.metric) ? chosen.metric : "iou");
+
 function drawCurves({ head, curves }) {
   const drawn = curves.filter((c) => c.curve.length > 0);
   at("curves").hidden = drawn.length === 0;
   if (drawn.length === 0) return;
   const colours = getComputedStyle(document.documentElement);
   const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
+  const metric = curveMetric();
   const trace = (fit, side, n) => {
     const points = fit.curve.filter((c) => c.side === side);
     const dash = side === "train" ? "dot" : "solid";
-    return { x: points.map((c) => c.fit_step), y: points.map((c) => c.metrics[chosen.metric]), mode: "lines", name: side, legendgroup: side,
+    return { x: points.map((c) => c.fit_step), y: points.map((c) => c.metrics[metric]), mode: "lines", name: side, legendgroup: side,
       showlegend: n === 0, line: { color: colour(side === "train" ? "quiet" : "accent"), width: 1.2, dash },
       hovertemplate: `step %{x}, seed ${fit.seed}, fold ${fit.fold}, ${side}<br><b>%{y:.3f}</b><extra></extra>` };
   };
@@ -305,7 +297,7 @@ function drawCurves({ head, curves }) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 58, r: 16, t: 24, b: 42 }, hovermode: "closest",
     font: { color: colour("text"), family: getComputedStyle(document.body).fontFamily, size: 12.5 },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-    xaxis: { ...axis, title: { text: `fit step of ${head}` } }, yaxis: { ...axis, title: { text: METRICS[chosen.metric][0] } },
+    xaxis: { ...axis, title: { text: `fit step of ${head}` } }, yaxis: { ...axis, title: { text: METRICS[metric][0] } },
   }, { responsive: true, displaylogo: false, displayModeBar: false });
 }
 

@@ -2,14 +2,6 @@
 // trainer's loss. `page.js` calls `askQuick` and `drawQuick`; helpers are its own.
 "use strict";
 
-const CONTROLS = {
-  random: "random encoders",
-  bands: "the bands' own mean and spread",
-  all_water: "everything called water",
-  index: "best single index",
-};
-const ADVICE = { continue: "good", look: "wait", stop_advised: "bad", cannot_tell: "" };
-
 async function askQuick(run, ridge) {
   if (run === null) return null;
   const of = `run=${encodeURIComponent(run)}`;

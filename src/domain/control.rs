@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Digest, EncoderFacts, HeadName, Metric, Seconds, words};
+use super::{Basis, Digest, EncoderFacts, HeadName, HeadSettings, Metric, Seconds, words};
 
 words! {
     /// A control.
@@ -15,6 +15,8 @@ words! {
         Bands = "bands",
         /// The same architecture with random weights, frozen.
         Random = "random",
+        /// The small network of Clay's documentation, trained on the pixels; heavy, and computed on request alone.
+        FromScratch = "from_scratch",
     }
 }
 
@@ -23,7 +25,21 @@ impl ControlName {
     pub fn draws(self) -> u32 {
         match self {
             Self::Random => 3,
-            Self::AllWater | Self::Index | Self::Bands => 1,
+            Self::AllWater | Self::Index | Self::Bands | Self::FromScratch => 1,
+        }
+    }
+
+    /// The heads that are fitted on it, of those of every probe: on random features all, on the bands those that need no
+    /// neighbours; on both the closed-form one. None on what has no features.
+    pub fn heads(self, probed: &[HeadSettings]) -> Vec<HeadSettings> {
+        let ridge = std::iter::once(HeadSettings::closed_form(HeadName::Ridge));
+        let probed = probed.iter().filter(|head| head.head != HeadName::Ridge);
+        match self {
+            Self::AllWater | Self::Index => Vec::new(),
+            Self::Bands => ridge.chain(probed.filter(|head| head.head == HeadName::Linear).cloned()).collect(),
+            Self::Random => ridge.chain(probed.cloned()).collect(),
+            // Its budget is that of the documented decoder.
+            Self::FromScratch => probed.filter(|head| head.head == HeadName::Conv).cloned().collect(),
         }
     }
 }
@@ -37,10 +53,10 @@ pub struct ControlDraw {
 }
 
 impl ControlDraw {
-    /// All draws of all controls, the cheapest first.
+    /// All draws of all controls but the heavy one, the cheapest first.
     pub fn all() -> impl Iterator<Item = Self> {
-        let of = |&control: &ControlName| (0..control.draws()).map(move |draw| Self { control, draw });
-        ControlName::ALL.iter().flat_map(of)
+        let of = |control: ControlName| (0..control.draws()).map(move |draw| Self { control, draw });
+        ControlName::ALL.iter().copied().filter(|control| *control != ControlName::FromScratch).flat_map(of)
     }
 }
 

@@ -13,6 +13,23 @@ words! {
         Precision = "precision",
         Recall = "recall",
         Loss = "loss",
+        /// IoU of water, mean over events with water: pooled counts are ruled by the wettest event.
+        IouEvent = "iou_event",
+        /// IoU, Dice (F1), precision and recall, mean of water's and land's.
+        Miou = "miou",
+        Mdice = "mdice",
+        Mprecision = "mprecision",
+        Mrecall = "mrecall",
+        /// Share of labelled pixels that are predicted as labelled.
+        Accuracy = "accuracy",
+        /// Share of land that is predicted as water, in events without water.
+        FalseAlarm = "false_alarm",
+        /// Area under the ROC curve, of the binned logit.
+        Auroc = "auroc",
+        /// Area under the precision-recall curve, step by step, of the binned logit.
+        AveragePrecision = "average_precision",
+        /// Mean of |share of water - probability| over 15 bins of the probability.
+        CalibrationError = "calibration_error",
         /// R² of the closed-form head on the share of water of a patch.
         QuickR2 = "quick_r2",
         /// Area under the ROC curve of the same head, for patches that are mostly water.
@@ -35,6 +52,20 @@ impl Metric {
     pub const OF_PIXELS: &'static [Self] =
         &[Self::Iou, Self::Dice, Self::F1, Self::Precision, Self::Recall, Self::Loss];
 
+    /// Those that are told of a seed as a whole, beside [`Metric::OF_PIXELS`].
+    pub const OF_SEEDS: &'static [Self] = &[
+        Self::IouEvent,
+        Self::Miou,
+        Self::Mdice,
+        Self::Mprecision,
+        Self::Mrecall,
+        Self::Accuracy,
+        Self::FalseAlarm,
+        Self::Auroc,
+        Self::AveragePrecision,
+        Self::CalibrationError,
+    ];
+
     /// The least and the most it can be.
     pub fn range(self) -> (f64, f64) {
         match self {
@@ -42,7 +73,7 @@ impl Metric {
             Self::QuickR2 => (f64::NEG_INFINITY, 1.0),
             Self::Uniformity => (f64::NEG_INFINITY, 0.0),
             Self::MeanCosine => (-1.0, 1.0),
-            Self::Iou | Self::Dice | Self::F1 | Self::Precision | Self::Recall | Self::QuickAuroc => (0.0, 1.0),
+            _ => (0.0, 1.0),
         }
     }
 }
@@ -120,14 +151,8 @@ impl Metrics {
             Metric::Precision => self.precision,
             Metric::Recall => self.recall,
             Metric::Loss => self.loss,
-            // Not of a segmentation.
-            Metric::QuickR2
-            | Metric::QuickAuroc
-            | Metric::EffectiveRank
-            | Metric::RankMe
-            | Metric::Uniformity
-            | Metric::MeanCosine
-            | Metric::DeadDimensions => None,
+            // Not of one set of pixels.
+            _ => None,
         }
     }
 }

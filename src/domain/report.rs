@@ -142,7 +142,7 @@ impl HeadReport {
 }
 
 fn spread(seeds: &[SeedScore], metric: Metric) -> Spread {
-    Spread::of(seeds.iter().map(|seed| seed.metrics.get(metric)))
+    Spread::of(seeds.iter().map(|seed| seed.more.get(&metric).copied().unwrap_or_else(|| seed.metrics.get(metric))))
 }
 
 /// One seed of a head, pooled over its folds.
@@ -151,6 +151,9 @@ pub struct SeedScore {
     pub seed: Seed,
     /// All null where none of its folds could be fitted.
     pub metrics: Metrics,
+    /// [`Metric::OF_SEEDS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<Metric, Option<f64>>,
 }
 
 /// A metric of one head on the validation chips of one event, pooled over them; events where it is undefined have none.

@@ -48,8 +48,11 @@ pub struct Control {
 pub struct Change {
     /// Its first epoch.
     pub since: u32,
-    /// Of the points since (three at most) less those before (three at most).
+    /// Of a sign of collapse: the points since (three at most) less those before (three at most). Of an alarm alone: its own,
+    /// the newest point less the best stretch before it.
     pub comparison: Comparison,
+    /// The epochs that it is compared with.
+    pub against: Option<(u32, u32)>,
     /// The shown score before and since; means of the same points.
     pub value: Option<(f64, f64)>,
     /// The effective rank before and now.
@@ -95,8 +98,11 @@ pub fn findings(seen: &[Seen], metric: Metric, margin: f64, random: Option<Contr
     };
     let collapse: Vec<CollapseSign> = lasting.map(sign).collect();
     let open = alarm.filter(|alarm| alarm.lifted.is_none());
-    let since = collapse.last().map(|sign| sign.since).or(open.map(|alarm| alarm.suspected));
-    let change = since.map(|since| change(seen, since, scale));
+    let change = match (collapse.last(), open) {
+        (Some(sign), _) => Some(change(seen, sign.since, scale)),
+        (None, Some(alarm)) => Some(fall(seen, alarm)),
+        (None, None) => None,
+    };
     let run = verdict(trend, alarm, &collapse);
     let mut findings =
         Findings { verdict: run.verdict, sentence: String::new(), trend, alarm, change, collapse, points: seen.len() };
@@ -125,10 +131,22 @@ fn change(seen: &[Seen], since: u32, scale: Scale) -> Change {
     let at = seen.partition_point(|seen| seen.epoch < since);
     let (before, after) = (&seen[at.saturating_sub(AROUND)..at], &seen[at..]);
     let after = &after[after.len().saturating_sub(AROUND)..];
+    told(since, compare(&together(after), &together(before), scale), before, after)
+}
+
+/// Of an alarm: against the stretch that it was raised by.
+fn fall(seen: &[Seen], alarm: Alarm) -> Change {
+    let at = |epoch: u32| seen.partition_point(|seen| seen.epoch < epoch);
+    let before = &seen[at(alarm.reference.first_epoch)..at(alarm.reference.last_epoch + 1)];
+    told(alarm.suspected, alarm.comparison, before, &seen[at(alarm.newest)..])
+}
+
+fn told(since: u32, comparison: Comparison, before: &[Seen], after: &[Seen]) -> Change {
     let both = |of: fn(&Seen) -> Option<f64>| mean(before, of).zip(mean(after, of));
     Change {
         since,
-        comparison: compare(&together(after), &together(before), scale),
+        comparison,
+        against: before.first().zip(before.last()).map(|(first, last)| (first.epoch, last.epoch)),
         value: both(|seen| seen.value),
         effective_rank: both(|seen| seen.effective_rank),
         train_loss: both(|seen| seen.train_loss),
@@ -196,6 +214,18 @@ mod tests {
             assert!(!found.reports(), "{epochs}: {found:?}");
         }
         assert_eq!(findings(&[], Metric::Iou, 0.01, None).verdict, Advice::CannotTell);
+    }
+
+    #[test]
+    fn an_alarm_alone_is_told_against_the_stretch_that_raised_it() {
+        let found = findings(&run(24, 0.1, 61.0), Metric::QuickR2, 0.01, None);
+        let (change, alarm) = (found.change.clone().unwrap(), found.raised().unwrap());
+        assert!(found.collapse.is_empty() && found.reports(), "{found:?}");
+        assert_eq!((change.comparison, change.since), (alarm.comparison, 20));
+        assert_eq!(change.against, Some((alarm.reference.first_epoch, alarm.reference.last_epoch)));
+        assert!(
+            found.sentence.starts_with("worse since epoch 20: R² -.") && found.sentence.contains(" against epochs 1")
+        );
     }
 
     #[test]

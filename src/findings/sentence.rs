@@ -57,7 +57,9 @@ fn parts(change: &Change, name: &str) -> Vec<String> {
             Verdict::TooFewEvents => format!(" (undecided: {} events are too few)", comparison.n_events),
             Verdict::Better | Verdict::Worse | Verdict::Equivalent => String::new(),
         };
-        parts.push(format!("{name} {}{interval}{doubt}", signed(delta)));
+        let against =
+            change.against.map(|(first, last)| format!(" against epochs {first} to {last}")).unwrap_or_default();
+        parts.push(format!("{name} {}{interval}{against}{doubt}", signed(delta)));
     }
     if let Some((before, now)) = change.effective_rank {
         parts.push(format!("effective rank {before:.0} → {now:.0}"));
@@ -123,8 +125,8 @@ mod tests {
             said(8, 0.2, 19.0, None),
         ];
         insta::assert_snapshot!(all.join("\n"), @r"
-        worse since epoch 20: R² -.18 [-.19, -.17]; effective rank 61 → 19; the loss shows nothing, 0.64 → 0.59
-        signs of collapse since epoch 20: R² +.02 [+.01, +.03]; effective rank 61 → 19; the loss shows nothing, 0.64 → 0.60
+        worse since epoch 20: R² -.18 [-.19, -.17] against epochs 17 to 19; effective rank 61 → 19; the loss shows nothing, 0.64 → 0.59
+        signs of collapse since epoch 20: R² +.02 [+.01, +.03] against epochs 17 to 19; effective rank 61 → 19; the loss shows nothing, 0.64 → 0.60
         improving: R² +.09 over the last 10 points; R² .79 is above random encoders (.69 to .72)
         too few points yet to tell a trend; R² .61 is below random encoders (.69 to .72)
         improving: R² +.07 over the last 8 points

@@ -3,7 +3,7 @@
 //! `chips.safetensors` holds per chip i (its place in the data set) `features.{i}` `[C, h, w]` and `labels.{i}`
 //! `[side, side]` (1 water, 0 land, 255 ignored). Per fit `fit-{head}-fold{f}-seed{s}.safetensors` holds `initial.{k}` and
 //! `final.{k}`, the head's state in PyTorch's layout, and `features.mean` and `features.deviation` where it was given
-//! standardised features; `fit-{head}-fold{f}-seed{s}.json` holds the rest. A fold without a fit has no file.
+//! standardised features, and `step.{n}.{k}`, the state after step n, if asked for; `fit-{head}-fold{f}-seed{s}.json` holds the rest. A fold without a fit has no file.
 
 use std::{collections::HashMap, path::Path};
 
@@ -96,7 +96,9 @@ fn write_fit(dir: &Path, done: &Done, fitted: &Fitted, patch: usize) -> Result<(
     let stem = format!("fit-{}-fold{}-seed{}", settings.head, fold.number, seed.0);
     let trace = &fitted.trace;
     let mut tensors = HashMap::new();
-    for (prefix, parameters) in [("initial", &trace.initial), ("final", &trace.fitted)] {
+    let ends = [("initial".to_owned(), &trace.initial), ("final".to_owned(), &trace.fitted)];
+    let path = trace.path.iter().zip(1..).map(|(state, n)| (format!("step.{n}"), state));
+    for (prefix, parameters) in ends.into_iter().chain(path) {
         for Parameter { name, shape, value } in parameters {
             let tensor = Tensor::from_slice(value, shape.as_slice(), &Device::Cpu)?;
             tensors.insert(format!("{prefix}.{name}"), tensor);

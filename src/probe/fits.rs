@@ -16,7 +16,7 @@ use super::{
     ProbeError,
     chips::Fold,
     device,
-    head::{Example, FitSettings, Fitted, HeadError, Kind, Needs, Scale, Side, Targets, fit},
+    head::{Example, FitSettings, Fitted, HeadError, Keep, Kind, Needs, Scale, Side, Targets, fit},
 };
 use crate::domain::{HeadSettings, Metric, Progress, Reason, Seed, Stage};
 
@@ -62,8 +62,8 @@ pub struct Fits<'a> {
     /// Pixels per side of the encoder's patches.
     pub patch: usize,
     pub threads: usize,
-    /// Keep each fit's weights, for a dump.
-    pub keep_weights: bool,
+    /// What each fit keeps of its weights, for a dump.
+    pub keep: Keep,
 }
 
 /// One fit to be done.
@@ -214,7 +214,7 @@ fn fit_one(fits: &Fits, job: &Job, threads: usize, tick: Tick) -> Result<Fitted,
         learning_rate: settings.learning_rate,
         threshold: settings.threshold as f32,
         scale,
-        keep_weights: fits.keep_weights,
+        keep: fits.keep,
     };
     let (train, val) = (side(&fold.train), side(&fold.val));
     let fitted = device::pool(threads)?.install(|| fit(job.kind.make(seed).as_mut(), &train, &val, &how, tick));
@@ -237,7 +237,7 @@ fn pick<'a>(examples: &'a [Example], places: &[usize]) -> Vec<&'a Example> {
 }
 
 /// Where there is nothing to fit on: a head that sees one class says that class.
-fn lacks_a_class(fold: &Fold, examples: &[Targets]) -> Option<String> {
+pub fn lacks_a_class(fold: &Fold, examples: &[Targets]) -> Option<String> {
     let sums = fold.train.iter().map(|&i| examples[i].classes());
     let what = match sums.fold((0, 0), |(wet, dry), (w, d)| (wet + w, dry + d)) {
         (0, 0) => "labelled pixel",

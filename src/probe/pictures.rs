@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{ProbeError, chips::Dataset, fits::Done, head::sigmoid};
+use super::{ProbeError, chips::Dataset, fits::Done, score::sigmoid};
 use crate::domain::{ChipRecord, HeadName};
 
 /// Per chip (its place in the data set) the mean over a head's fits of the probability of water, `[side, side]`.

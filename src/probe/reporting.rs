@@ -5,25 +5,72 @@ use std::collections::BTreeMap;
 use super::{
     chips::Dataset,
     fits::{Done, Outcome},
-    head::ScoredStep,
-    score::{SideScore, mean},
+    head::{Example, ScoredStep, Targets},
+    score::{
+        SideScore,
+        classes::{ClassMetric, false_alarms, over_events},
+        histogram::Histogram,
+        mean,
+    },
 };
 use crate::domain::{
     ChipScore, Confusion, CurvePoint, EventScore, Fit, HeadName, HeadReport, HeadSettings, Interval, Metric, Metrics,
     Seed, SeedScore, Side,
 };
 
+/// The chips of a data set as scores see them, in its order.
+pub struct Labelled<'a> {
+    pub examples: &'a [Example],
+    pub events: Vec<&'a str>,
+}
+
+impl<'a> Labelled<'a> {
+    pub fn new(dataset: &'a Dataset, examples: &'a [Example]) -> Self {
+        Self { examples, events: dataset.chips().iter().map(|chip| chip.event.as_str()).collect() }
+    }
+}
+
 /// A head over its seeds, each pooled over the folds that could be fitted.
-pub fn head(fits: &[Done], settings: &HeadSettings, interval: Interval) -> HeadReport {
+pub fn head(fits: &[Done], chips: &Labelled, settings: &HeadSettings, interval: Interval) -> HeadReport {
     let own = || fits.iter().filter(|done| done.settings.head == settings.head);
     let of = |&seed| {
         let fitted = own().filter(|done| done.seed == seed).filter_map(Done::fitted);
         let score = SideScore::sum(fitted.flat_map(|fitted| fitted.chips.iter().map(|(score, _)| score)));
-        SeedScore { seed, metrics: score.metrics() }
+        SeedScore { seed, metrics: score.metrics(), more: more(own().filter(|done| done.seed == seed), chips) }
     };
     let mean_batch_iou = mean(own().filter_map(|done| done.fitted()?.mean_batch_iou));
-    let metrics = own().next().map_or(&[][..], |done| done.metrics);
-    HeadReport::new(settings, settings.seeds.iter().map(of).collect(), mean_batch_iou, metrics, interval)
+    let metrics: Vec<Metric> =
+        own().next().map_or(&[][..], |done| done.metrics).iter().chain(Metric::OF_SEEDS).copied().collect();
+    HeadReport::new(settings, settings.seeds.iter().map(of).collect(), mean_batch_iou, &metrics, interval)
+}
+
+/// What is told of a seed as a whole: means over events and classes, ranks, calibration.
+fn more<'a>(fits: impl Iterator<Item = &'a Done<'a>>, chips: &Labelled) -> BTreeMap<Metric, Option<f64>> {
+    let (mut events, mut histogram) = (BTreeMap::<&str, Confusion>::new(), Histogram::default());
+    for done in fits {
+        for (&i, (score, logits)) in done.fold.val.iter().zip(done.fitted().map_or(&[][..], |fitted| &fitted.chips)) {
+            let sum = events.entry(chips.events[i]).or_default();
+            *sum = sum.plus(score.confusion);
+            let example = &chips.examples[i];
+            Targets::new(&example.labels, example.side as usize, done.cell).count_into(logits, &mut histogram);
+        }
+    }
+    let all = events.values().fold(Confusion::default(), |sum, counts| sum.plus(*counts));
+    let events = || events.iter().map(|(event, counts)| (*event, *counts));
+    let of = |&metric: &Metric| match metric {
+        Metric::IouEvent => over_events(ClassMetric::Iou, events()).value,
+        Metric::FalseAlarm => mean(false_alarms(events()).into_iter().map(|(_, rate)| rate)),
+        Metric::Miou => ClassMetric::Miou.of(all),
+        Metric::Mdice => ClassMetric::Mdice.of(all),
+        Metric::Mprecision => ClassMetric::Mprecision.of(all),
+        Metric::Mrecall => ClassMetric::Mrecall.of(all),
+        Metric::Accuracy => ClassMetric::Accuracy.of(all),
+        Metric::Auroc => histogram.auroc(),
+        Metric::AveragePrecision => histogram.average_precision(),
+        Metric::CalibrationError => histogram.calibration_error(),
+        _ => None,
+    };
+    Metric::OF_SEEDS.iter().map(|metric| (*metric, of(metric))).collect()
 }
 
 /// One fit, or why there is none.

@@ -12,7 +12,7 @@ use super::{
     encoder::{self, metadata},
     features::features,
     fits::{Fits, fit_all},
-    head::Example,
+    head::{Example, Keep},
     preparation::{self, Resolved},
     quick::{self, Quick},
     reporting,
@@ -42,6 +42,8 @@ pub struct ProbeRequest {
     pub resources: Resources,
     /// Write what the fits were made of into this folder.
     pub dump: Option<PathBuf>,
+    /// The weights after each step, too.
+    pub dump_path: bool,
     /// Write `<pictures>/<head>-<12 digits of its settings>/<event>/<stem>.prediction.png`.
     pub pictures: Option<PathBuf>,
     /// What is fitted; all of `settings.heads`, or those that are still missing.
@@ -99,7 +101,11 @@ pub fn probe(
         heads: &iterative,
         patch: facts.patch_size,
         threads,
-        keep_weights: request.dump.is_some(),
+        keep: match &request.dump {
+            None => Keep::Nothing,
+            Some(_) if request.dump_path => Keep::Path,
+            Some(_) => Keep::Ends,
+        },
     };
     let fits = fit_all(&fits, progress)?;
     seconds.fit = lap();
@@ -114,7 +120,8 @@ pub fn probe(
             super::pictures::draw(&dir, &dataset, &fits, head.head, head.threshold as f32)?;
         }
     }
-    let of_head = |head: &HeadSettings| (head.head, reporting::head(&fits, head, settings.interval));
+    let labelled = reporting::Labelled::new(&dataset, &examples);
+    let of_head = |head: &HeadSettings| (head.head, reporting::head(&fits, &labelled, head, settings.interval));
     let mut heads: BTreeMap<HeadName, HeadReport> = iterative.iter().map(of_head).collect();
     let mut event_scores = reporting::event_scores(&fits, &dataset);
     if let Some(Quick { values, events }) = quick {

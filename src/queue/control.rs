@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::{Queue, plan::Target};
 use crate::{
-    domain::{ControlDraw, ControlName, Digest, HeadName, HeadSettings, PointId},
+    domain::{ControlDraw, Digest, HeadSettings, PointId},
     error::Result,
     store::{ControlKey, NewJob, ResultKey, now},
 };
@@ -33,23 +33,12 @@ impl Queue {
         let known = self.store.control_draws(db, ControlKey { basis: key.basis, architecture }).await?;
         let has = |draw: ControlDraw, head: Option<Digest>| known.contains(&(draw, head));
         let next = ControlDraw::all().find_map(|draw| {
-            let heads = self.heads_on(draw.control);
+            let heads = draw.control.heads(&self.plan.heads);
             let missing: Vec<HeadSettings> =
                 heads.iter().filter(|head| !has(draw, Some(head.digest()))).cloned().collect();
             let lacks = if heads.is_empty() { !has(draw, None) } else { !missing.is_empty() };
             lacks.then(|| Target { key, asked: Vec::new(), missing, control: Some(draw) })
         });
         Ok(next)
-    }
-
-    /// The heads of a control: on random features those of every probe, on the bands those that need no neighbours.
-    fn heads_on(&self, control: ControlName) -> Vec<HeadSettings> {
-        let plan = self.plan.heads.iter().filter(|head| head.head != HeadName::Ridge);
-        let ridge = std::iter::once(&self.plan.quick);
-        match control {
-            ControlName::AllWater | ControlName::Index => Vec::new(),
-            ControlName::Bands => ridge.chain(plan.filter(|head| head.head == HeadName::Linear)).cloned().collect(),
-            ControlName::Random => ridge.chain(plan).cloned().collect(),
-        }
     }
 }

@@ -122,7 +122,7 @@ pub fn report(
 ) -> ProbeReport {
     let (dataset, _) = dataset(0);
     let preparation = preparation(&encoder, statistics);
-    let seed = |(seed, off): (Seed, f64)| SeedScore { seed, metrics: of_iou(iou + off) };
+    let seed = |(seed, off): (Seed, f64)| SeedScore { seed, metrics: of_iou(iou + off), more: Default::default() };
     let head = |settings: &HeadSettings| {
         let seeds = settings.seeds.iter().copied().zip([-0.0625, 0.0, 0.0625]).map(seed).collect();
         (settings.head, HeadReport::new(settings, seeds, None, Metric::OF_PIXELS, Interval::SeedMinmax))

@@ -2,8 +2,10 @@
 //! nothing: random encoders and the bands themselves come close to trained ones.
 
 mod bands;
+pub mod from_scratch;
 mod index;
 mod random;
+mod trained;
 
 use std::time::Instant;
 
@@ -16,7 +18,7 @@ use super::{
     encoder::{self, InputPlan},
     features::features,
     fits::{Fits, fit_all},
-    head::Example,
+    head::{Example, Keep},
     quick, reporting,
     resources::Resources,
     run::{check_expected, examples, open_dataset, resolve},
@@ -70,6 +72,7 @@ pub fn controls(
             seconds.embed = lap();
             on_features(request, &dataset, &examples, threads, progress)?
         }
+        ControlName::FromScratch => trained::from_scratch(request, &dataset, threads, progress)?,
         ControlName::Random => {
             let examples = random_examples(request, &dataset, &plan, preparation, threads, progress)?;
             seconds.embed = lap();
@@ -131,11 +134,12 @@ fn on_features(
         heads: &one_seed,
         patch: request.facts.patch_size,
         threads,
-        keep_weights: false,
+        keep: Keep::Nothing,
     };
     let fits = fit_all(&fits, progress)?;
+    let labelled = reporting::Labelled::new(dataset, examples);
     for (head, own) in iterative().zip(&one_seed) {
-        let report = reporting::head(&fits, own, request.settings.interval);
+        let report = reporting::head(&fits, &labelled, own, request.settings.interval);
         steps.extend(report.summary.keys().map(|&metric| step(head, metric, report.spread(metric).mean)));
     }
     Ok(steps)
@@ -151,7 +155,7 @@ fn without_features(dataset: &Dataset, draw: ControlDraw) -> Vec<ControlStep> {
                 rules.into_iter().map(|(fold, rule)| format!("fold {fold}: {}", rule.name())).collect();
             (score, (!told.is_empty()).then(|| told.join(", ")))
         }
-        ControlName::AllWater | ControlName::Bands | ControlName::Random => (all_water(dataset, &labels), None),
+        _ => (all_water(dataset, &labels), None),
     };
     let metrics = score.confusion.metrics(None);
     let of = |&metric: &Metric| ControlStep {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{Confusion, FitNote, Seed},
     probe::{
-        score::{SideScore, mean_batch_iou},
+        score::{SideScore, mean_batch_iou, sigmoid},
         seed,
     },
 };
@@ -38,8 +38,18 @@ pub struct FitSettings<'a> {
     pub threshold: f32,
     /// For a head that needs its features standardised.
     pub scale: Option<&'a Scale>,
-    /// Keep the weights before and after, so that the fit can be repeated elsewhere.
-    pub keep_weights: bool,
+    /// So that the fit can be repeated elsewhere.
+    pub keep: Keep,
+}
+
+/// Which of its weights a fit keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keep {
+    Nothing,
+    /// Before the first step and after the last.
+    Ends,
+    /// After each step, too.
+    Path,
 }
 
 /// What a fit went through.
@@ -52,6 +62,8 @@ pub struct Trace {
     /// States before the first step and after the last, if they were to be kept.
     pub initial: Vec<Parameter>,
     pub fitted: Vec<Parameter>,
+    /// Per step: the state after it, if the path was to be kept.
+    pub path: Vec<Vec<Parameter>>,
 }
 
 /// A fitted head's scores.
@@ -91,7 +103,7 @@ pub fn fit(
     after_step: &mut dyn FnMut(),
 ) -> Result<Fitted, HeadError> {
     let mut trace = Trace::default();
-    if settings.keep_weights {
+    if settings.keep >= Keep::Ends {
         trace.initial = head.state();
     }
     let points = points(settings.fit_steps);
@@ -105,6 +117,9 @@ pub fn fit(
         }
         trace.batches.push(batch);
         trace.losses.push(loss);
+        if settings.keep == Keep::Path {
+            trace.path.push(head.state());
+        }
         if points.contains(&step) {
             chips = val.scores(head, settings, step)?;
             let (train, val) = (pooled(&train.scores(head, settings, step)?), pooled(&chips));
@@ -115,7 +130,7 @@ pub fn fit(
             break;
         }
     }
-    if settings.keep_weights {
+    if settings.keep >= Keep::Ends {
         trace.fitted = head.state();
     }
     let counts: Vec<Confusion> = val
@@ -140,7 +155,7 @@ fn notes(curve: &[ScoredStep], chips: &[(SideScore, Vec<f32>)], threshold: f32) 
         [.., before, last] => loss(before).zip(loss(last)).is_some_and(|(b, l)| l < b * (1.0 - STILL_FALLING)),
         _ => false,
     };
-    let wet = |z: &f32| super::sigmoid(*z) > threshold;
+    let wet = |z: &f32| sigmoid(*z) > threshold;
     let mut logits = chips.iter().flat_map(|(_, logits)| logits);
     let one_class = logits.next().is_some_and(|first| logits.all(|z| wet(z) == wet(first)));
     [(falling, FitNote::Underfit), (one_class, FitNote::OneClass)]

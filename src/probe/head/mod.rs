@@ -18,9 +18,9 @@ use crate::domain::{HeadName, Metric, Seed};
 
 pub use adamw::AdamW;
 pub use features::{Example, Scale};
-pub use fit::{FitSettings, Fitted, ScoredStep, Side, Trace, fit};
+pub use fit::{FitSettings, Fitted, Keep, ScoredStep, Side, Trace, fit};
 pub use segmentor::{Segmentor, Sizes};
-pub use targets::{Targets, sigmoid};
+pub use targets::Targets;
 
 // B chips, C feature channels, h×w their grid of patches, N = B*h*w, P pixels per side of a patch.
 

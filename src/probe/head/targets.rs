@@ -4,7 +4,10 @@
 //! `n1*softplus(-z) + n0*softplus(z)` with n1 wet and n0 dry labelled pixels, and its derivative
 //! `(n0 + n1)*sigmoid(z) - n1`: the doubling need not be done, and nothing is lost. Elsewhere a cell is a pixel.
 
-use crate::domain::Confusion;
+use crate::{
+    domain::Confusion,
+    probe::score::{histogram::Histogram, sigmoid},
+};
 
 /// Labelled pixels of one chip per cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +72,11 @@ impl Targets {
         (loss.sum(), counts)
     }
 
+    /// Adds the labelled pixels of each logit to a histogram.
+    pub fn count_into(&self, logits: &[f32], histogram: &mut Histogram) {
+        self.with(logits).for_each(|(z, wet, dry)| histogram.add(z, wet.into(), dry.into()));
+    }
+
     /// The summed loss, and into `gradient` its derivative by each logit over `labelled` pixels (of the whole batch).
     pub fn loss(&self, logits: &[f32], labelled: u64, gradient: &mut Vec<f32>) -> f64 {
         let scale = 1.0 / labelled as f32;
@@ -113,11 +121,6 @@ impl Loss {
     fn sum(&self) -> f64 {
         self.sum + self.product.ln()
     }
-}
-
-/// `1 / (1 + exp(-z))`.
-pub fn sigmoid(z: f32) -> f32 {
-    1.0 / (1.0 + (-z).exp())
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
-//! Scores: counts pooled over chips and folds.
+//! Scores: counts pooled over chips and folds, metrics of both classes, ranks of binned logits.
+
+pub mod classes;
+pub mod histogram;
 
 use crate::domain::{Confusion, Metrics};
 
@@ -37,6 +40,11 @@ pub fn mean_batch_iou(batches: &[Confusion]) -> Option<f64> {
 pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, n) = values.into_iter().fold((0.0, 0u32), |(sum, n), v| (sum + v, n + 1));
     (n > 0).then(|| sum / f64::from(n))
+}
+
+/// `1 / (1 + exp(-z))`.
+pub fn sigmoid(z: f32) -> f32 {
+    1.0 / (1.0 + (-z).exp())
 }
 
 #[cfg(test)]

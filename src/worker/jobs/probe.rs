@@ -141,6 +141,7 @@ async fn request(
         settings: runner.config.probe.clone(),
         resources: resources(runner).await,
         dump: None,
+        dump_path: false,
         pictures: Some(folder.pictures_of(&target.key)),
         heads: target.missing.clone(),
         expected: Some(target.key.basis),

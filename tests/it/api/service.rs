@@ -149,7 +149,7 @@ async fn the_page_needs_nothing_from_elsewhere() {
     let policy = got.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.contains("default-src 'none'") && !policy.contains("http") && !policy.contains("unsafe-eval"));
     let links = got.text.split(['"', ' ']).filter(|word| word.starts_with("/assets/")).collect::<Vec<_>>();
-    assert_eq!(links.len(), 4);
+    assert_eq!(links.len(), 5);
     for link in links {
         let got = site.get(link).await;
         assert_eq!(got.status, 200, "{link}");

@@ -80,6 +80,7 @@ pub fn science() -> &'static Science {
                 cache_bytes: Size(u64::MAX),
             },
             dump: None,
+            dump_path: false,
             pictures: None,
             heads: settings.head_settings(),
             expected: None,
@@ -150,7 +151,7 @@ fn report_of(target: &Target, iou: f64) -> ProbeReport {
         report.chip_scores.extend(computed.chip_scores.iter().map(of_head));
         let seed = |(seed, off): (&Seed, f64)| {
             let metrics = Metrics { iou: Some(middle + off), loss: Some(0.5), ..Metrics::default() };
-            SeedScore { seed: *seed, metrics }
+            SeedScore { seed: *seed, metrics, more: Default::default() }
         };
         let seeds = settings.seeds.iter().zip([-0.0625, 0.0625]).map(seed).collect();
         report

@@ -9,7 +9,7 @@ use clay_probe::{
         ProbeError,
         chips::Fold,
         fits::{Done, Fits, Outcome, fit_all},
-        head::{Example, Fitted},
+        head::{Example, Fitted, Keep},
         reporting,
     },
 };
@@ -62,7 +62,7 @@ fn fits<'a>(
     folds: &'a [Fold],
     heads: &'a [HeadSettings],
 ) -> Result<Vec<Done<'a>>, ProbeError> {
-    fit_all(&Fits { examples, folds, heads, patch: PATCH, threads: 2, keep_weights: true }, &mut |_| {})
+    fit_all(&Fits { examples, folds, heads, patch: PATCH, threads: 2, keep: Keep::Ends }, &mut |_| {})
 }
 
 fn of<'a>(done: &'a Done) -> &'a Fitted {
@@ -75,7 +75,7 @@ fn every_head_on_every_fold_from_every_seed_with_one_budget() {
     // Five chips give three batches a pass, two give one: the budget is the same.
     let folds = [fold(0, &[0, 1, 2, 3, 4], &[5, 6, 7, 8]), fold(1, &[5, 6], &[0, 1])];
     let mut told = Vec::new();
-    let what = Fits { examples: &chips, folds: &folds, heads: &heads, patch: PATCH, threads: 2, keep_weights: true };
+    let what = Fits { examples: &chips, folds: &folds, heads: &heads, patch: PATCH, threads: 2, keep: Keep::Ends };
     let all = fit_all(&what, &mut |progress| told.push((progress.done, progress.total))).unwrap();
     assert_eq!(told, (0..=200).map(|done| (done, 200)).collect::<Vec<_>>());
 
@@ -167,14 +167,16 @@ fn a_fold_that_lacks_a_class_has_no_score_and_says_so() {
     assert_eq!(said[&1], format!("fold 1: {}", lacks("pixel of water")));
     assert_eq!(said[&2], format!("fold 2: {}", lacks("pixel of land")));
 
+    let events = (0..chips.len()).map(|i| if i < 5 { "a" } else { "b" }).collect();
+    let labelled = reporting::Labelled { examples: &chips, events };
     // A head's scores are of the folds that were fitted, over seeds that have any.
-    let loss = &reporting::head(&all, &heads[0], Interval::SeedMinmax).summary[&Metric::Loss];
+    let loss = &reporting::head(&all, &labelled, &heads[0], Interval::SeedMinmax).summary[&Metric::Loss];
     assert_eq!(loss.n, 2);
     let of_fold = |seed| of(all.iter().find(|d| d.fold.number == 3 && d.seed == Seed(seed)).unwrap()).curve[4].val;
     let mean = (of_fold(0).metrics().loss.unwrap() + of_fold(1).metrics().loss.unwrap()) / 2.0;
     assert!((loss.mean.unwrap() - mean).abs() < 1e-12);
     let none = fits(&chips, &folds[..3], &heads).unwrap();
-    let none = &reporting::head(&none, &heads[1], Interval::SeedMinmax).summary[&Metric::Iou];
+    let none = &reporting::head(&none, &labelled, &heads[1], Interval::SeedMinmax).summary[&Metric::Iou];
     assert_eq!((none.n, none.mean), (0, None));
 }
 
@@ -211,7 +213,7 @@ fn threads_change_no_number() {
     let light = [settings(HeadName::Conv, 6), settings(HeadName::Linear, 6)];
     let heavy = [HeadSettings { seeds: vec![Seed(0)], ..settings(HeadName::Segmentor, 1) }]; // 21 million parameters
     let with = |threads, heads: &[HeadSettings], folds: &[Fold]| {
-        let what = Fits { examples: &chips, folds, heads, patch: PATCH, threads, keep_weights: false };
+        let what = Fits { examples: &chips, folds, heads, patch: PATCH, threads, keep: Keep::Nothing };
         let all = fit_all(&what, &mut |_| {}).unwrap();
         all.iter().map(|d| (of(d).trace.losses.clone(), of(d).chips.clone(), of(d).curve.clone())).collect::<Vec<_>>()
     };
