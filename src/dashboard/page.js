@@ -309,7 +309,7 @@ function drawSeries({ items, others, own, controls }) {
   const last = items.filter((i) => i.state === "done" && i.value !== null).at(-1);
   const other = items.filter((i) => i.reason === "other-line").length;
   at("meaning").textContent = last
-    ? `Each point: mean over ${last.n_seeds} seeds of the head \`${last.head}\` fitted on the frozen encoder, scored on ${last.n_chips} chips of ${last.n_events} events. ` +
+    ? `Each point: mean over ${last.n_seeds} seeds of the head \`${last.head}\`${own ? ` (${own.settings.fit_steps} steps)` : ""} fitted on the frozen encoder, scored on ${last.n_chips} chips of ${last.n_events} events. ` +
       `Band and bars: ${INTERVALS[last.interval] || last.interval}. They hold the spread of the fit alone, not that of the choice of events. ` +
       (controls.length ? "Dashed lines and grey bands: the same head on what learnt nothing." : "No control is computed yet: a rising curve alone does not show that the encoder beats a random one.") +
       (other ? ` Diamonds at the foot: ${other} ${other === 1 ? "epoch has" : "epochs have"} no score on this line but on another, or of another head; posted again with "force", they are scored here.` : "")

@@ -3,7 +3,7 @@
 
 // Its name, and what it is; the first is shown where nobody chose.
 const METRICS = {
-  iou_event: ["IoU by event", "IoU of water, mean over events with water"],
+  iou_event: ["IoU by event", "IoU of water, mean over events"],
   iou: ["IoU", "IoU of water, pooled over pixels"],
   dice: ["Dice (= F1)", "Dice of water, pooled: equal to F1"],
   precision: ["Precision", "precision of water"],

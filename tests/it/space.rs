@@ -112,7 +112,7 @@ fn a_removed_run_is_gone_with_its_files() {
         ("points", 1),
         ("results", 1),
         ("heads", 1),
-        ("summaries", 6),
+        ("summaries", 16),
         ("event_scores", 6),
         ("scores", 1),
         ("lines", 1),
