@@ -75,7 +75,8 @@ fn killed_it_leaves_no_trainer() {
     command.args(["demo", "--keep"]).arg(&keep).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mark = keep.display().to_string();
-    wait_for(&mut child, "epoch ");
+    // The heading of the table: the trainer was started before it, and nothing is printed until a score is there.
+    wait_for(&mut child, "effective rank");
     let started = Instant::now();
     let trainers = |mark: &str| processes_with(mark).len();
     while trainers(&mark) < 2 {
