@@ -122,8 +122,16 @@ fn after_kill_9_in_the_middle_only_the_rest_is_encoded() {
     let report = |output: std::process::Output| -> ProbeReport { serde_json::from_slice(&output.stdout).unwrap() };
     let after = report(command.output().unwrap());
     assert_eq!((after.dataset.chips, after.chips_encoded), (64, 64 - before as u64));
-    // As if it had not been killed.
+    // As if it had not been killed, but for the last bits: the rest went through the encoder in other passes, and a product's
+    // blocks, and with them the order of its sums, depend on how many rows it has.
     std::fs::remove_dir_all(cache.path().join("clay-probe/embeddings")).unwrap();
     let whole = report(command.output().unwrap());
-    assert_eq!((whole.chips_encoded, &whole.heads), (64, &after.heads));
+    assert_eq!((whole.chips_encoded, whole.heads.len()), (64, after.heads.len()));
+    for (name, head) in &whole.heads {
+        for (metric, summary) in &head.summary {
+            let (a, b) = (summary.mean, after.heads[name].summary[metric].mean);
+            let same = a.zip(b).map_or(a == b, |(a, b)| (a - b).abs() < 1e-5);
+            assert!(same, "{name} {metric}: {a:?} instead of {b:?}");
+        }
+    }
 }
