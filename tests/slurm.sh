@@ -36,7 +36,7 @@ work=$(mktemp -d -p "${CLAY_PROBE_SLURM_DIR:-/tmp}") # on a real cluster a folde
 export CLAY_PROBE__INTAKE__DIRS="[\"$work/checkpoints\"]" CLAY_PROBE__INTAKE__SETTLE=300ms CLAY_PROBE__INTAKE__POLL=500ms
 export CLAY_PROBE__QUEUE__EVERY_N_EPOCHS=1 CLAY_PROBE__QUEUE__CONTROLS=false CLAY_PROBE__WORKER__LEASE=20s CLAY_PROBE__STORE__DIR=$work/store
 # Long enough to be caught at it.
-export CLAY_PROBE__PROBE__DATA=$repo/data/sample CLAY_PROBE__PROBE__FIT_STEPS=3000
+export CLAY_PROBE__PROBE__DATA=$repo/data/sample CLAY_PROBE__PROBE__FIT_STEPS=300
 CLAY_PROBE__API__LISTEN=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
 export CLAY_PROBE__API__LISTEN
 url=http://$CLAY_PROBE__API__LISTEN
