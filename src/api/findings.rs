@@ -16,8 +16,8 @@ use super::{
 use crate::{
     domain::{ControlName, Epoch, HeadName, Metric, RunName},
     error::{Error, Result},
-    findings::{Control, Findings, Seen, TREND, findings},
-    statistics::{Advice, Comparison, Evidence, Scale, Table, Trend, compare as compare_tables, trend as trend_of},
+    findings::{Control, Findings, Seen, findings, scale},
+    statistics::{Advice, Comparison, Evidence, Table, Trend, compare as compare_tables},
     store::{ChosenLine, HistoryPoint, LineChoice, RunItem, Snapshot},
 };
 
@@ -136,9 +136,7 @@ pub async fn verdict(State(state): State<ApiState>, Query(q): Query<FindingsQuer
 pub async fn trend(State(state): State<ApiState>, Query(q): Query<FindingsQuery>) -> Answer<Json<TrendAnswer>> {
     let run = run(&state, q.run.as_deref()).await?;
     let (about, seen) = seen(&state, &run, q.head, q.line.as_deref(), q.to.unwrap_or(u32::MAX)).await?;
-    let points: Vec<_> =
-        seen.into_iter().map(|seen| crate::statistics::Point { epoch: seen.epoch, table: seen.table }).collect();
-    let trend = trend_of(&points, TREND, scale(about.metric, state.view.margin));
+    let trend = findings(&seen, about.metric, state.view.margin, None).trend;
     Ok(Json(TrendAnswer { about, trend }))
 }
 
@@ -156,10 +154,6 @@ pub async fn compare(State(state): State<ApiState>, Query(q): Query<CompareQuery
     let comparison = compare_tables(table(q.a)?, table(q.b)?, scale(about.metric, state.view.margin));
     let scope = "these two sets of weights, on events like these; not the recipes that they came from";
     Ok(Json(Compared { about, a: q.a, b: q.b, comparison, scope }))
-}
-
-fn scale(metric: Metric, margin: f64) -> Scale {
-    if metric == Metric::Loss { Scale::lower(margin) } else { Scale::higher(margin) }
 }
 
 async fn run(state: &ApiState, asked: Option<&str>) -> Result<RunItem> {
@@ -183,9 +177,12 @@ async fn seen(
     };
     let metric = if chosen.head == HeadName::Ridge { Metric::QuickR2 } else { Metric::Iou };
     let points = history(&mut snapshot, run, &chosen, metric, to).await?;
-    let signs = history(&mut snapshot, run, &ridge, Metric::QuickR2, to).await?;
+    let ranks_of = match chosen == ridge {
+        true => points.clone(),
+        false => history(&mut snapshot, run, &ridge, Metric::QuickR2, to).await?,
+    };
     let ranks: HashMap<i64, Option<f64>> =
-        signs.iter().map(|point| (point.global_step, value(point, Metric::EffectiveRank))).collect();
+        ranks_of.iter().map(|point| (point.global_step, value(point, Metric::EffectiveRank))).collect();
     let of = |point: &HistoryPoint| Seen {
         epoch: point.epoch.0,
         table: table(point),

@@ -78,9 +78,14 @@ pub struct Findings {
     pub points: usize,
 }
 
+/// How differences of a metric are read.
+pub fn scale(metric: Metric, margin: f64) -> Scale {
+    if metric == Metric::Loss { Scale::lower(margin) } else { Scale::higher(margin) }
+}
+
 /// Looks at a line's points, in the order of their epochs. `random` is what random encoders score on the same heads.
 pub fn findings(seen: &[Seen], metric: Metric, margin: f64, random: Option<Control>) -> Findings {
-    let scale = if metric == Metric::Loss { Scale::lower(margin) } else { Scale::higher(margin) };
+    let scale = scale(metric, margin);
     let points: Vec<Point> = seen.iter().map(|seen| Point { epoch: seen.epoch, table: seen.table.clone() }).collect();
     let trend = trend(&points, TREND, scale);
     let alarm = alarm(&points, Rule::new(scale));

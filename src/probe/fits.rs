@@ -206,16 +206,7 @@ fn fit_one(fits: &Fits, job: &Job, threads: usize, tick: Tick) -> Result<Fitted,
         examples: pick(fits.examples, places),
         targets: places.iter().map(|&i| &job.targets[i]).collect(),
     };
-    let how = FitSettings {
-        seed,
-        fold: fold.number,
-        fit_steps: settings.fit_steps,
-        batch_size: settings.batch_size as usize,
-        learning_rate: settings.learning_rate,
-        threshold: settings.threshold as f32,
-        scale,
-        keep: fits.keep,
-    };
+    let how = FitSettings::of(settings, seed, fold.number, scale, fits.keep);
     let (train, val) = (side(&fold.train), side(&fold.val));
     let fitted = device::pool(threads)?.install(|| fit(job.kind.make(seed).as_mut(), &train, &val, &how, tick));
     fitted.map_err(|error| match error {

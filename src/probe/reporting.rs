@@ -46,11 +46,11 @@ pub fn head(fits: &[Done], chips: &Labelled, settings: &HeadSettings, interval: 
 
 /// What is told of a seed as a whole: means over events and classes, ranks, calibration.
 fn more<'a>(fits: impl Iterator<Item = &'a Done<'a>>, chips: &Labelled) -> BTreeMap<Metric, Option<f64>> {
-    let (mut events, mut histogram) = (BTreeMap::<&str, Confusion>::new(), Histogram::default());
-    for done in fits {
-        for (&i, (score, logits)) in done.fold.val.iter().zip(done.fitted().map_or(&[][..], |fitted| &fitted.chips)) {
-            let sum = events.entry(chips.events[i]).or_default();
-            *sum = sum.plus(score.confusion);
+    let fits: Vec<&Done> = fits.collect();
+    let events = by_event(&fits, chips);
+    let mut histogram = Histogram::default();
+    for done in &fits {
+        for (i, (_, logits)) in validated(done) {
             let example = &chips.examples[i];
             Targets::new(&example.labels, example.side as usize, done.cell).count_into(logits, &mut histogram);
         }
@@ -112,21 +112,34 @@ pub fn fit(done: &Done) -> Fit {
 }
 
 /// IoU of each event with water, per head and seed, of counts pooled over the event's validation chips.
-pub fn event_scores(fits: &[Done], dataset: &Dataset) -> Vec<EventScore> {
-    let mut sums = BTreeMap::<(HeadName, Seed, &str), Confusion>::new();
-    for done in fits {
-        for (&i, (score, _)) in done.fold.val.iter().zip(done.fitted().map_or(&[][..], |fitted| &fitted.chips)) {
-            let key = (done.settings.head, done.seed, dataset.chips()[i].event.as_str());
-            let sum = sums.entry(key).or_default();
-            *sum = sum.plus(score.confusion);
-        }
-    }
-    let wet = sums.into_iter().filter(|(_, counts)| counts.tp + counts.fn_ > 0);
-    let of = |((head, seed, event), counts): ((HeadName, Seed, &str), Confusion)| {
-        let value = counts.metrics(None).iou?;
-        Some(EventScore { event: event.to_owned(), head, seed: Some(seed), metric: Metric::Iou, value })
+pub fn event_scores(fits: &[Done], chips: &Labelled) -> Vec<EventScore> {
+    let mut of_seeds = BTreeMap::<(HeadName, Seed), Vec<&Done>>::new();
+    fits.iter().for_each(|done| of_seeds.entry((done.settings.head, done.seed)).or_default().push(done));
+    let of_seed = |((head, seed), fits): ((HeadName, Seed), Vec<&Done>)| {
+        let wet = by_event(&fits, chips).into_iter().filter(|(_, counts)| counts.tp + counts.fn_ > 0);
+        let score = move |(event, counts): (&str, Confusion)| {
+            let value = counts.metrics(None).iou?;
+            Some(EventScore { event: event.to_owned(), head, seed: Some(seed), metric: Metric::Iou, value })
+        };
+        wet.filter_map(score).collect::<Vec<_>>()
     };
-    wet.filter_map(of).collect()
+    of_seeds.into_iter().flat_map(of_seed).collect()
+}
+
+/// Counts of each event, pooled over its validation chips.
+fn by_event<'a>(fits: &[&Done], chips: &Labelled<'a>) -> BTreeMap<&'a str, Confusion> {
+    let mut events = BTreeMap::<&str, Confusion>::new();
+    for (i, (score, _)) in fits.iter().flat_map(|done| validated(done)) {
+        let sum = events.entry(chips.events[i]).or_default();
+        *sum = sum.plus(score.confusion);
+    }
+    events
+}
+
+/// The validation chips of a fit, with score and logits; none where there is no fit.
+fn validated<'a>(done: &'a Done) -> impl Iterator<Item = (usize, &'a (SideScore, Vec<f32>))> {
+    let chips = done.fitted().map_or(&[][..], |fitted| &fitted.chips);
+    done.fold.val.iter().copied().zip(chips)
 }
 
 /// The validation chips of a fit; none where there is no fit.

@@ -123,7 +123,7 @@ pub fn probe(
     let labelled = reporting::Labelled::new(&dataset, &examples);
     let of_head = |head: &HeadSettings| (head.head, reporting::head(&fits, &labelled, head, settings.interval));
     let mut heads: BTreeMap<HeadName, HeadReport> = iterative.iter().map(of_head).collect();
-    let mut event_scores = reporting::event_scores(&fits, &dataset);
+    let mut event_scores = reporting::event_scores(&fits, &labelled);
     if let Some(Quick { values, events }) = quick {
         let of = |head: &HeadSettings| (head.head, HeadReport::closed_form(head, values.clone(), settings.interval));
         heads.extend(closed_form.iter().map(of));

@@ -93,16 +93,7 @@ fn fit(
     let own = |places: &[usize]| places.iter().map(|&i| &targets[i]).collect();
     let train = from_scratch::Side { sides: sides(&fold.train), targets: own(&fold.train), pixels: &of_train };
     let val = from_scratch::Side { sides: sides(&fold.val), targets: own(&fold.val), pixels: &of_val };
-    let how = FitSettings {
-        seed: settings.seeds[0],
-        fold: fold.number,
-        fit_steps: settings.fit_steps,
-        batch_size: settings.batch_size as usize,
-        learning_rate: settings.learning_rate,
-        threshold: settings.threshold as f32,
-        scale: None,
-        keep: Keep::Nothing,
-    };
+    let how = FitSettings::of(settings, settings.seeds[0], fold.number, None, Keep::Nothing);
     let mut network = from_scratch::Network::new(bands.len(), settings.seeds[0]);
     // What watches stays on this thread.
     let (tell, told) = mpsc::channel();

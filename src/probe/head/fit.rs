@@ -7,7 +7,7 @@ use super::{
     features::{Example, Scale, stacked},
 };
 use crate::{
-    domain::{Confusion, FitNote, Seed},
+    domain::{Confusion, FitNote, HeadSettings, Seed},
     probe::{
         score::{SideScore, mean_batch_iou, sigmoid},
         seed,
@@ -40,6 +40,28 @@ pub struct FitSettings<'a> {
     pub scale: Option<&'a Scale>,
     /// So that the fit can be repeated elsewhere.
     pub keep: Keep,
+}
+
+impl<'a> FitSettings<'a> {
+    /// Of a head's settings, for one seed and fold.
+    pub fn of(settings: &HeadSettings, seed: Seed, fold: u32, scale: Option<&'a Scale>, keep: Keep) -> Self {
+        Self {
+            seed,
+            fold,
+            fit_steps: settings.fit_steps,
+            batch_size: settings.batch_size as usize,
+            learning_rate: settings.learning_rate,
+            threshold: settings.threshold as f32,
+            scale,
+            keep,
+        }
+    }
+
+    /// The batches of all passes over training chips of these sides, without end, but for those without a labelled pixel.
+    pub fn batches(&self, sides: Vec<u32>, targets: &[&Targets]) -> impl Iterator<Item = Vec<usize>> {
+        let passes = (1..).flat_map(move |pass| seed::batches(&sides, self.batch_size, self.seed, self.fold, pass));
+        passes.filter(|batch| batch.iter().any(|&i| targets[i].labelled > 0))
+    }
 }
 
 /// Which of its weights a fit keeps.
@@ -109,7 +131,8 @@ pub fn fit(
     let points = points(settings.fit_steps);
     let mut optimiser = AdamW::new(head.parameters(), settings.learning_rate);
     let (mut curve, mut chips, mut step) = (Vec::new(), Vec::new(), 0);
-    for batch in train.batches(settings) {
+    let sides = train.examples.iter().map(|e| e.side).collect();
+    for batch in settings.batches(sides, &train.targets) {
         let loss = train.step(head, &mut optimiser, &batch, settings)?;
         step += 1;
         if !loss.is_finite() {
@@ -148,6 +171,12 @@ fn points(fit_steps: u32) -> Vec<u32> {
     (1..=n).map(|k| (u64::from(k) * u64::from(fit_steps) / u64::from(n)) as u32).collect()
 }
 
+/// Whether all pixels of all chips are predicted alike.
+pub fn one_class(chips: &[(SideScore, Vec<f32>)], threshold: f32) -> bool {
+    let mut wet = chips.iter().flat_map(|(_, logits)| logits).map(|&z| sigmoid(z) > threshold);
+    wet.next().is_some_and(|first| wet.all(|wet| wet == first))
+}
+
 /// What a reader of the scores should know.
 fn notes(curve: &[ScoredStep], chips: &[(SideScore, Vec<f32>)], threshold: f32) -> Vec<FitNote> {
     let loss = |point: &ScoredStep| point.train.metrics().loss;
@@ -155,10 +184,7 @@ fn notes(curve: &[ScoredStep], chips: &[(SideScore, Vec<f32>)], threshold: f32) 
         [.., before, last] => loss(before).zip(loss(last)).is_some_and(|(b, l)| l < b * (1.0 - STILL_FALLING)),
         _ => false,
     };
-    let wet = |z: &f32| sigmoid(*z) > threshold;
-    let mut logits = chips.iter().flat_map(|(_, logits)| logits);
-    let one_class = logits.next().is_some_and(|first| logits.all(|z| wet(z) == wet(first)));
-    [(falling, FitNote::Underfit), (one_class, FitNote::OneClass)]
+    [(falling, FitNote::Underfit), (one_class(chips, threshold), FitNote::OneClass)]
         .into_iter()
         .filter_map(|(is, n)| is.then_some(n))
         .collect()
@@ -169,14 +195,6 @@ fn pooled(chips: &[(SideScore, Vec<f32>)]) -> SideScore {
 }
 
 impl Side<'_> {
-    /// The batches of all passes, without end, but for those without a labelled pixel.
-    fn batches(&self, settings: &FitSettings) -> impl Iterator<Item = Vec<usize>> {
-        let sides: Vec<u32> = self.examples.iter().map(|e| e.side).collect();
-        let passes =
-            (1..).flat_map(move |pass| seed::batches(&sides, settings.batch_size, settings.seed, settings.fold, pass));
-        passes.filter(|batch| self.labelled(batch) > 0)
-    }
-
     fn labelled(&self, batch: &[usize]) -> u64 {
         batch.iter().map(|&i| self.targets[i].labelled).sum()
     }

@@ -18,7 +18,7 @@ use crate::domain::{HeadName, Metric, Seed};
 
 pub use adamw::AdamW;
 pub use features::{Example, Scale};
-pub use fit::{FitSettings, Fitted, Keep, ScoredStep, Side, Trace, fit};
+pub use fit::{FitSettings, Fitted, Keep, ScoredStep, Side, Trace, fit, one_class};
 pub use segmentor::{Segmentor, Sizes};
 pub use targets::Targets;
 

@@ -1,6 +1,8 @@
 //! The scored points of a line, with what they are compared by: scores per event and seed, signs of collapse, the
 //! trainer's loss.
 
+use std::collections::HashMap;
+
 use sqlx::types::Json;
 
 use super::{SHOWN_POINTS, Snapshot};
@@ -43,15 +45,30 @@ impl Snapshot {
             .bind(to)
             .fetch_all(self.connection())
             .await?;
-        let mut points = Vec::with_capacity(rows.len());
-        for Row { epoch, global_step, context, head_id } in rows {
-            let sql =
-                "select event, seed, value from event_scores where head_id = ?1 and metric = ?2 order by event, seed";
-            let events = sqlx::query_as(sql).bind(head_id).bind(metric).fetch_all(self.connection()).await?;
-            let sql = "select metric, value from summaries where head_id = ?1 and series = 'main'";
-            let values = sqlx::query_as(sql).bind(head_id).fetch_all(self.connection()).await?;
-            points.push(HistoryPoint { epoch, global_step, context: context.0, events, values });
+        let heads = Json(rows.iter().map(|row| row.head_id.0).collect::<Vec<i64>>());
+        let sql = "select head_id, event, seed, value from event_scores \
+                   where head_id in (select value from json_each(?1)) and metric = ?2 order by head_id, event, seed";
+        let events: Vec<(HeadId, String, String, f64)> =
+            sqlx::query_as(sql).bind(&heads).bind(metric).fetch_all(self.connection()).await?;
+        let sql = "select head_id, metric, value from summaries \
+                   where head_id in (select value from json_each(?1)) and series = 'main'";
+        let values: Vec<(HeadId, Metric, Option<f64>)> =
+            sqlx::query_as(sql).bind(&heads).fetch_all(self.connection()).await?;
+        let (mut events_of, mut values_of) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        for (head, event, seed, value) in events {
+            events_of.entry(head).or_default().push((event, seed, value));
         }
-        Ok(points)
+        for (head, metric, value) in values {
+            values_of.entry(head).or_default().push((metric, value));
+        }
+        // Points of equal weights share a head.
+        let point = |Row { epoch, global_step, context, head_id }| HistoryPoint {
+            epoch,
+            global_step,
+            context: context.0,
+            events: events_of.get(&head_id).cloned().unwrap_or_default(),
+            values: values_of.get(&head_id).cloned().unwrap_or_default(),
+        };
+        Ok(rows.into_iter().map(point).collect())
     }
 }

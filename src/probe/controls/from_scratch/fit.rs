@@ -6,8 +6,8 @@ use super::Network;
 use crate::{
     domain::{Confusion, FitNote},
     probe::{
-        head::{AdamW, FitSettings, Fitted, HeadError, Keep, Targets, Trace},
-        score::{SideScore, mean_batch_iou, sigmoid},
+        head::{AdamW, FitSettings, Fitted, HeadError, Keep, Targets, Trace, one_class},
+        score::{SideScore, mean_batch_iou},
         seed,
     },
 };
@@ -61,7 +61,7 @@ pub fn fit(
         trace.initial = network.state();
     }
     let mut optimiser = network.optimiser(settings.learning_rate);
-    for (step, batch) in (1..=settings.fit_steps).zip(train.batches(settings)) {
+    for (step, batch) in (1..=settings.fit_steps).zip(settings.batches(train.sides.clone(), &train.targets)) {
         let start = Instant::now();
         let loss = train.step(network, &mut optimiser, &batch);
         if !loss.is_finite() {
@@ -82,20 +82,7 @@ pub fn fit(
     Ok(Fitted { curve: Vec::new(), mean_batch_iou: mean_batch_iou(&counts), chips, notes, trace })
 }
 
-/// All pixels are predicted alike.
-fn one_class(chips: &[(SideScore, Vec<f32>)], threshold: f32) -> bool {
-    let mut wet = chips.iter().flat_map(|(_, logits)| logits).map(|&z| sigmoid(z) > threshold);
-    wet.next().is_some_and(|first| wet.all(|wet| wet == first))
-}
-
 impl Side<'_> {
-    /// The batches of all passes, without end, but for those without a labelled pixel.
-    fn batches(&self, settings: &FitSettings) -> impl Iterator<Item = Vec<usize>> {
-        let passes =
-            (1..).flat_map(|pass| seed::batches(&self.sides, settings.batch_size, settings.seed, settings.fold, pass));
-        passes.filter(|batch| batch.iter().any(|&i| self.targets[i].labelled > 0))
-    }
-
     fn step(&self, network: &mut Network, optimiser: &mut AdamW, batch: &[usize]) -> f64 {
         let chips: Vec<_> = batch.iter().map(|&i| ((self.pixels)(i), self.targets[i])).collect();
         network.step(&chips, optimiser)
